@@ -1,0 +1,434 @@
+"""What the engine needs from a store. `rag_engine.testing` holds every adapter to these words.
+
+Rules that hold for all methods: batches in and out; order is kept; what is missing is `None`;
+nothing depends on the order of past writes. Arrays are numpy: ids `int64`, scores `float64`,
+vectors `float32` of length 1 (or all zero), in an array of shape `(n, dimensions)`.
+
+Any method may raise `StoreUnavailable`, `StoreFull` or `StoreCorrupt`; what else it raises is said
+where it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_engine.core.bm25 import Statistics
+from rag_engine.core.filters import Filter
+from rag_engine.core.ids import ChunkId, EntityId
+from rag_engine.core.models import (
+    Chunk,
+    Document,
+    Entity,
+    Extraction,
+    Mention,
+    Relation,
+    Stage,
+    Submission,
+    Version,
+    VersionStatus,
+)
+
+Ids = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float64]
+Vectors = npt.NDArray[np.float32]
+
+NodeKind = Literal["chunk", "entity"]
+
+MAX_NEIGHBOURS = 64
+"""Edges a node shows at most: the same cut on every store (weight descending, then id)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hits:
+    """Found nodes, best first; ties in the order of their ids.
+
+    Attributes:
+        ids: Shape `(n,)`.
+        scores: Shape `(n,)`; cosine for dense search, BM25 for text search.
+    """
+
+    ids: Ids
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjacency:
+    """The mention edges of `n` nodes, as compressed sparse rows.
+
+    Attributes:
+        offsets: Shape `(n + 1,)`: row `i` is `neighbours[offsets[i]:offsets[i + 1]]`.
+        neighbours: Ids of the other kind, by weight descending, then id; at most
+            `MAX_NEIGHBOURS` a row.
+        weights: Shape of `neighbours`: the mentions' weights in thousandths.
+        degrees: Shape `(n,)`: visible edges of each node before the cut; 0 for an unknown node.
+    """
+
+    offsets: Ids
+    neighbours: Ids
+    weights: Ids
+    degrees: Ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MentionEvidence:
+    """A mention and the chunk it was found in."""
+
+    chunk_id: ChunkId
+    mention: Mention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentPage:
+    """A page of documents in the order of their ids, and where the next one begins.
+
+    Attributes:
+        next: Pass it as `after` for the next page; `None` at the end.
+    """
+
+    documents: tuple[Document, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """What a workspace holds, counting what is visible only.
+
+    Attributes:
+        fields: The metadata fields of its documents and how many documents have each.
+        model: Name of the embedding model its vectors were made by, or `None` before the first.
+    """
+
+    documents: int
+    chunks: int
+    entities: int
+    relations: int
+    mentions: int
+    assertions: int
+    fields: Mapping[str, int]
+    model: str | None
+
+
+class Reader(Protocol):
+    """One consistent view of a workspace: it shows no write that began after it was opened.
+
+    `filter` narrows what a method may see: nothing of a document that does not match it is
+    returned, counted or weighed. Only `statistics` is always the whole workspace's.
+    """
+
+    @property
+    def counter(self) -> int:
+        """The workspace's write counter in this view; equal counters mean equal content."""
+        ...
+
+    async def documents(self, ids: Sequence[str]) -> list[Document | None]:
+        """Documents by id."""
+        ...
+
+    async def list_documents(
+        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+    ) -> DocumentPage:
+        """Documents in the order of their ids, beginning after `after`."""
+        ...
+
+    async def chunks(self, ids: Sequence[ChunkId]) -> list[Chunk | None]:
+        """Visible chunks by id."""
+        ...
+
+    async def document_chunks(self, document_id: str) -> list[Chunk]:
+        """The chunks of a document's current version by ordinal; empty for an unknown document."""
+        ...
+
+    async def entities(
+        self, ids: Sequence[EntityId], *, filter: Filter | None = None
+    ) -> list[Entity | None]:
+        """Entities as the visible evidence makes them; `None` where there is none."""
+        ...
+
+    async def relations(
+        self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
+    ) -> list[Relation]:
+        """Relations of an entity, by weight descending, then the other entity's id."""
+        ...
+
+    async def evidence(
+        self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
+    ) -> list[MentionEvidence]:
+        """Mentions of an entity, by weight descending, then chunk id."""
+        ...
+
+    async def extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
+        """All the evidence found in visible chunks: mentions and assertions sorted by names."""
+        ...
+
+    async def search_dense(
+        self, kind: NodeKind, queries: Vectors, k: int, *, filter: Filter | None = None
+    ) -> list[Hits]:
+        """The `k` visible nodes nearest to each query by cosine, by an exact scan.
+
+        Chunks have the vector of their text, entities that of their key. Scores are computed in
+        float32 from the stored float16 values.
+
+        Args:
+            queries: Shape `(q, dimensions)`.
+
+        Raises:
+            ModelMismatch: The queries have another number of dimensions than the store's vectors.
+        """
+        ...
+
+    async def search_text(
+        self, tokens: Sequence[str], k: int, *, filter: Filter | None = None
+    ) -> Hits:
+        """The `k` best visible chunks by BM25 over `core.tokens`, scored by `core.bm25`."""
+        ...
+
+    async def statistics(self, tokens: Sequence[str]) -> Statistics:
+        """Word statistics of the whole workspace for these tokens."""
+        ...
+
+    async def adjacency(
+        self, kind: NodeKind, ids: Ids, *, filter: Filter | None = None
+    ) -> Adjacency:
+        """The mention edges of nodes of one kind: from chunks to entities or back."""
+        ...
+
+    async def vectors(self, kind: NodeKind, ids: Ids) -> Vectors:
+        """Stored vectors, shape `(n, dimensions)`; zeros for an unknown node."""
+        ...
+
+    async def stats(self) -> Stats:
+        """What the workspace holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to work on one version until it runs out or is fenced.
+
+    Attributes:
+        epoch: Grows with every claim of the version; a write under an older one is refused.
+    """
+
+    document_id: str
+    version: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkEvidence:
+    """All that one chunk brings into the store.
+
+    Attributes:
+        chunk: The chunk itself.
+        vector: Shape `(dimensions,)`, float32, of length 1 (or all zero).
+        lexemes: What the lexical index holds for it: tokens of `core.tokens`, joined by spaces.
+        extraction: Its mentions and assertions.
+    """
+
+    chunk: Chunk
+    vector: Vectors
+    lexemes: str
+    extraction: Extraction = field(default_factory=Extraction)
+
+
+class Store(Protocol):
+    """One workspace's documents and what was derived from them."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[Reader]:
+        """Open a consistent view; close it by leaving the context."""
+        ...
+
+    async def stage(self, lease: Lease, evidence: Sequence[ChunkEvidence]) -> list[str]:
+        """Write part of a version, invisibly. Staging the same chunks again changes nothing.
+
+        Returns:
+            The entity keys mentioned so far by this version that have no vector yet, sorted.
+
+        Raises:
+            LeaseLost: The lease is no longer held.
+            ModelMismatch: The vectors have another number of dimensions than the store's.
+        """
+        ...
+
+    async def stage_names(self, lease: Lease, keys: Sequence[str], vectors: Vectors) -> None:
+        """Write the vectors of entity keys, shape `(len(keys), dimensions)`.
+
+        Raises:
+            LeaseLost: The lease is no longer held.
+        """
+        ...
+
+    async def finish(self, lease: Lease) -> Version:
+        """Make a staged version the document's current one, whole, in one transaction.
+
+        The old version's evidence goes, the counters follow, the lease ends.
+
+        Raises:
+            LeaseLost: The lease is no longer held, or a newer version was requested.
+        """
+        ...
+
+    async def delete(self, document_ids: Sequence[str]) -> int:
+        """Delete documents with all their versions, pending ones too.
+
+        Returns:
+            How many there were; unknown ids are passed over.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what is being written and let go of the database."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A claimed version."""
+
+    lease: Lease
+    version: Version
+
+
+class JobQueue(Protocol):
+    """One workspace's versions as jobs. Time is the database's."""
+
+    async def accept(self, submission: Submission) -> Version:
+        """Record that a version is wanted. When this returns, the wish is durable.
+
+        If the newest version of the document that was not cancelled or failed has the same
+        content, fingerprint, source, root, title and metadata, it is returned and nothing
+        changes. Older pending and running versions are superseded.
+        """
+        ...
+
+    async def claim(self, worker: str, seconds: float) -> Job | None:
+        """Lease the version that has waited longest, or one whose lease has run out."""
+        ...
+
+    async def heartbeat(self, lease: Lease, seconds: float) -> None:
+        """Extend a lease to `seconds` from now.
+
+        Raises:
+            LeaseLost: It is no longer held: stop working.
+        """
+        ...
+
+    async def checkpoint(
+        self,
+        lease: Lease,
+        stage: Stage,
+        *,
+        media_type: str | None = None,
+        title: str | None = None,
+        parsed_hash: str | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        """Record a finished stage and what it found; `None` leaves a value as it was.
+
+        Raises:
+            LeaseLost: The lease is no longer held.
+        """
+        ...
+
+    async def fail(self, lease: Lease, error: str, *, retry_in: float | None = None) -> Version:
+        """End an attempt: back to pending after `retry_in` seconds, or failed for good.
+
+        A version that failed for good has no staged evidence left.
+
+        Raises:
+            LeaseLost: The lease is no longer held.
+        """
+        ...
+
+    async def release_stalled(self) -> int:
+        """Put versions whose lease has run out back to pending; return how many."""
+        ...
+
+    async def cancel(self, document_id: str) -> Version | None:
+        """Cancel the pending or running version of a document, if there is one."""
+        ...
+
+    async def version(self, document_id: str, number: int | None = None) -> Version | None:
+        """A version of a document; without a number the newest that was requested."""
+        ...
+
+    async def versions(
+        self, *, status: VersionStatus | None = None, limit: int = 100
+    ) -> list[Version]:
+        """The newest version of each document, the latest requested first."""
+        ...
+
+    async def seconds_to_next(self) -> float | None:
+        """Seconds until a pending version may be claimed; 0 for now, `None` when none waits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """An opened workspace: its store and its queue."""
+
+    name: str
+    store: Store
+    queue: JobQueue
+
+
+class Control(Protocol):
+    """Which workspaces there are."""
+
+    async def workspaces(self) -> list[str]:
+        """Names of all workspaces, sorted."""
+        ...
+
+    async def open(self, name: str, *, create: bool = False) -> Workspace:
+        """Open a workspace; opening it again returns the same one.
+
+        Raises:
+            NotFound: There is none of that name and `create` is false.
+            InvalidRequest: The name is not 1 to 64 letters, digits, `-`, `_` or `.`.
+            ModelMismatch: Its vectors were made by another model than the configured one.
+            StoreTooNew: It was written by a release that this one cannot read.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every workspace that was opened."""
+        ...
+
+
+class Blobs(Protocol):
+    """Originals and parsed texts, by the SHA-256 of their bytes. What is there is durable."""
+
+    async def put(self, content: bytes | Path) -> tuple[str, int]:
+        """Store bytes, or a file's bytes, and return their hash (hex) and length."""
+        ...
+
+    async def read(self, hash: str) -> bytes:
+        """The bytes of a blob.
+
+        Raises:
+            BlobMissing: There is none of that hash, or its bytes no longer have that hash.
+        """
+        ...
+
+    def local(self, hash: str) -> AbstractAsyncContextManager[Path]:
+        """A blob as a read-only local file for the time of the context.
+
+        Raises:
+            BlobMissing: There is none of that hash.
+        """
+        ...
+
+    async def hashes(self) -> list[str]:
+        """Hashes of all blobs, sorted."""
+        ...
+
+    async def delete(self, hashes: Sequence[str]) -> None:
+        """Delete blobs; unknown hashes are passed over."""
+        ...
