@@ -1,0 +1,23 @@
+"""What makes two names the same entity.
+
+An entity's key is its name after NFKC, case folding and collapsing of white space; its type is no
+part of it. The key is a pure function of the name, so that evidence merges the same way on every
+store, in any order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rag_engine.core.tokens import fold
+
+NORMALISER_VERSION: Final = 1
+"""Raised whenever some name would get another key: a store keeps the version its keys were made by."""
+
+
+def entity_key(name: str) -> str:
+    """Return the key of the entity that `name` names.
+
+    Idempotent: the key of a key is that key. `""` only for a name that is white space alone.
+    """
+    return " ".join(fold(name).split())
