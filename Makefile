@@ -1,0 +1,39 @@
+# Everything runs in .venv, made on first use from the lock file and reused until that changes.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: install demo test lint format lock bench soak clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: install
+	$(BIN)/python scripts/demo.py
+
+test: install
+	$(BIN)/python -m pytest tests/ --cov=services/ --cov=shared/ $(PYTEST_ARGS)
+
+lint: install
+	$(BIN)/ruff check services/ shared/ tests/ benchmarks/ scripts/
+	$(BIN)/black --check services/ shared/ tests/ benchmarks/ scripts/
+	$(BIN)/mypy services/ shared/
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix services/ shared/ tests/ benchmarks/ scripts/
+	$(BIN)/black services/ shared/ tests/ benchmarks/ scripts/
+
+# Needs uv (pip install uv); the lock files hold for every platform and Python that is supported.
+lock:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -o requirements.lock
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build dist .coverage coverage.xml .mypy_cache .pytest_cache .ruff_cache .hypothesis
