@@ -10,18 +10,12 @@ where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from rag_engine.core.bm25 import Statistics
-from rag_engine.core.filters import Filter
-from rag_engine.core.ids import ChunkId, EntityId
 from rag_engine.core.models import (
     Chunk,
     Document,
@@ -34,6 +28,15 @@ from rag_engine.core.models import (
     Version,
     VersionStatus,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from rag_engine.core.bm25 import Statistics
+    from rag_engine.core.filters import Filter
+    from rag_engine.core.ids import ChunkId, EntityId
 
 Ids = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
@@ -101,8 +104,9 @@ class Stats:
     """What a workspace holds, counting what is visible only.
 
     Attributes:
-        fields: The metadata fields of its documents and how many documents have each.
-        model: Name of the embedding model its vectors were made by, or `None` before the first.
+        fields: The metadata fields of its documents and how many documents have a value in each.
+        model: Name of the embedding model its vectors were made by, or `None` while it shows no
+            chunk.
     """
 
     documents: int
@@ -134,7 +138,10 @@ class Reader(Protocol):
     async def list_documents(
         self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
     ) -> DocumentPage:
-        """Documents in the order of their ids, beginning after `after`."""
+        """Documents in the order of their ids (by code point), beginning after `after`.
+
+        `after` need not be the id of a document; `limit` is at least 1.
+        """
         ...
 
     async def chunks(self, ids: Sequence[ChunkId]) -> list[Chunk | None]:
@@ -148,13 +155,19 @@ class Reader(Protocol):
     async def entities(
         self, ids: Sequence[EntityId], *, filter: Filter | None = None
     ) -> list[Entity | None]:
-        """Entities as the visible evidence makes them; `None` where there is none."""
+        """Entities as the visible evidence makes them; `None` where there is none.
+
+        An empty description or type says nothing: it is neither counted nor shown.
+        """
         ...
 
     async def relations(
         self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
     ) -> list[Relation]:
-        """Relations of an entity, by weight descending, then the other entity's id."""
+        """Relations of an entity, by weight descending, then the other entity's id.
+
+        Empty keywords and descriptions are left out; the selections are in the order of hash.
+        """
         ...
 
     async def evidence(
@@ -164,7 +177,10 @@ class Reader(Protocol):
         ...
 
     async def extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
-        """All the evidence found in visible chunks: mentions and assertions sorted by names."""
+        """All the evidence found in visible chunks: mentions and assertions sorted by names.
+
+        A visible chunk without evidence has an empty `Extraction`, an unknown chunk `None`.
+        """
         ...
 
     async def search_dense(
@@ -172,11 +188,15 @@ class Reader(Protocol):
     ) -> list[Hits]:
         """The `k` visible nodes nearest to each query by cosine, by an exact scan.
 
-        Chunks have the vector of their text, entities that of their key. Scores are computed in
-        float32 from the stored float16 values.
+        Chunks have the vector of their text, entities that of their key; an entity whose vector
+        was never written is not found. Scores are dot products, computed in float32, of the query
+        and the stored values, which were rounded to float16 and not made length 1 again.
 
         Args:
+            kind: Of the nodes to be found.
             queries: Shape `(q, dimensions)`.
+            k: How many for each query; 0 finds nothing.
+            filter: What may be seen.
 
         Raises:
             ModelMismatch: The queries have another number of dimensions than the store's vectors.
@@ -186,21 +206,37 @@ class Reader(Protocol):
     async def search_text(
         self, tokens: Sequence[str], k: int, *, filter: Filter | None = None
     ) -> Hits:
-        """The `k` best visible chunks by BM25 over `core.tokens`, scored by `core.bm25`."""
+        """The `k` best visible chunks by BM25 over `core.tokens`, scored by `core.bm25`.
+
+        Every token is searched for, every chunk that holds one of them is found, and none other;
+        what is not worth searching for is left out by the caller (`core.bm25.informative`).
+        """
         ...
 
     async def statistics(self, tokens: Sequence[str]) -> Statistics:
-        """Word statistics of the whole workspace for these tokens."""
+        """Word statistics of the whole workspace for these tokens.
+
+        The average length is 0 while there is no chunk.
+        """
         ...
 
     async def adjacency(
         self, kind: NodeKind, ids: Ids, *, filter: Filter | None = None
     ) -> Adjacency:
-        """The mention edges of nodes of one kind: from chunks to entities or back."""
+        """The mention edges of nodes of one kind: from chunks to entities or back.
+
+        Args:
+            kind: Of the nodes given; their neighbours are of the other kind.
+            ids: Any, repeated ones too; row `i` belongs to `ids[i]`.
+            filter: What may be seen.
+        """
         ...
 
     async def vectors(self, kind: NodeKind, ids: Ids) -> Vectors:
-        """Stored vectors, shape `(n, dimensions)`; zeros for an unknown node."""
+        """Stored vectors, rounded to float16, shape `(n, dimensions)`.
+
+        Zeros for a node that is unknown or has none.
+        """
         ...
 
     async def stats(self) -> Stats:
@@ -212,8 +248,11 @@ class Reader(Protocol):
 class Lease:
     """The right to work on one version until it runs out or is fenced.
 
+    A lease that ran out is not held, even while nobody else has claimed the version.
+
     Attributes:
-        epoch: Grows with every claim of the version; a write under an older one is refused.
+        epoch: Grows with every claim of the version; a write under an older one is refused. It
+            never comes again, not even for a document that was deleted and added anew.
     """
 
     document_id: str
@@ -224,6 +263,10 @@ class Lease:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkEvidence:
     """All that one chunk brings into the store.
+
+    The extractor has seen to it, and no store checks: each entity key is mentioned once and is not
+    empty; an assertion joins two different entities, spelled as this chunk's mentions spell them;
+    there is at most one for each ordered pair.
 
     Attributes:
         chunk: The chunk itself.
@@ -248,6 +291,8 @@ class Store(Protocol):
     async def stage(self, lease: Lease, evidence: Sequence[ChunkEvidence]) -> list[str]:
         """Write part of a version, invisibly. Staging the same chunks again changes nothing.
 
+        The chunks belong to the version of the lease. Nothing is written when an error is raised.
+
         Returns:
             The entity keys mentioned so far by this version that have no vector yet, sorted.
 
@@ -260,15 +305,22 @@ class Store(Protocol):
     async def stage_names(self, lease: Lease, keys: Sequence[str], vectors: Vectors) -> None:
         """Write the vectors of entity keys, shape `(len(keys), dimensions)`.
 
+        A vector is kept as long as some evidence, visible or staged, mentions its key; a key that
+        none mentions is passed over.
+
         Raises:
             LeaseLost: The lease is no longer held.
+            ModelMismatch: The vectors have another number of dimensions than the store's.
         """
         ...
 
     async def finish(self, lease: Lease) -> Version:
         """Make a staged version the document's current one, whole, in one transaction.
 
-        The old version's evidence goes, the counters follow, the lease ends.
+        The old version's evidence goes, the counters follow, the lease ends. The version is
+        indexed, its last stage is `write`, it has no error and knows its number of chunks. The
+        document's title is the submission's, else the parser's; media type and parsed hash are
+        empty where no checkpoint recorded them.
 
         Raises:
             LeaseLost: The lease is no longer held, or a newer version was requested.
@@ -278,8 +330,11 @@ class Store(Protocol):
     async def delete(self, document_ids: Sequence[str]) -> int:
         """Delete documents with all their versions, pending ones too.
 
+        Nothing of them remains: no version is known, leases are lost, and a document of that id
+        begins at version 1 again.
+
         Returns:
-            How many there were; unknown ids are passed over.
+            How many there were, visible or not; unknown ids are passed over.
         """
         ...
 
@@ -302,14 +357,18 @@ class JobQueue(Protocol):
     async def accept(self, submission: Submission) -> Version:
         """Record that a version is wanted. When this returns, the wish is durable.
 
-        If the newest version of the document that was not cancelled or failed has the same
-        content, fingerprint, source, root, title and metadata, it is returned and nothing
-        changes. Older pending and running versions are superseded.
+        If the newest version of the document that was not cancelled, failed or superseded has the
+        same submission, metadata of the same types, it is returned and nothing changes. Older pending and running versions are
+        superseded: their leases are lost and their staged evidence goes.
         """
         ...
 
     async def claim(self, worker: str, seconds: float) -> Job | None:
-        """Lease the version that has waited longest, or one whose lease has run out."""
+        """Lease the version that has waited longest, or one whose lease has run out.
+
+        Of all that may be claimed, the one requested first; ties go to the smaller document id.
+        What an earlier attempt recorded and staged is still there.
+        """
         ...
 
     async def heartbeat(self, lease: Lease, seconds: float) -> None:
@@ -332,6 +391,8 @@ class JobQueue(Protocol):
     ) -> None:
         """Record a finished stage and what it found; `None` leaves a value as it was.
 
+        Warnings are added to those recorded before, each once.
+
         Raises:
             LeaseLost: The lease is no longer held.
         """
@@ -340,7 +401,8 @@ class JobQueue(Protocol):
     async def fail(self, lease: Lease, error: str, *, retry_in: float | None = None) -> Version:
         """End an attempt: back to pending after `retry_in` seconds, or failed for good.
 
-        A version that failed for good has no staged evidence left.
+        The error is recorded either way. A version that failed for good has no staged evidence
+        left; one that goes back keeps it.
 
         Raises:
             LeaseLost: The lease is no longer held.
@@ -352,7 +414,10 @@ class JobQueue(Protocol):
         ...
 
     async def cancel(self, document_id: str) -> Version | None:
-        """Cancel the pending or running version of a document, if there is one."""
+        """Cancel the pending or running version of a document, if there is one.
+
+        Its lease is lost and its staged evidence goes.
+        """
         ...
 
     async def version(self, document_id: str, number: int | None = None) -> Version | None:
@@ -362,7 +427,12 @@ class JobQueue(Protocol):
     async def versions(
         self, *, status: VersionStatus | None = None, limit: int = 100
     ) -> list[Version]:
-        """The newest version of each document, the latest requested first."""
+        """The newest version of each document, the latest requested first, then by document id.
+
+        Args:
+            status: Only those whose newest version has it.
+            limit: How many at most.
+        """
         ...
 
     async def seconds_to_next(self) -> float | None:
@@ -392,13 +462,14 @@ class Control(Protocol):
         Raises:
             NotFound: There is none of that name and `create` is false.
             InvalidRequest: The name is not 1 to 64 letters, digits, `-`, `_` or `.`.
-            ModelMismatch: Its vectors were made by another model than the configured one.
+            ModelMismatch: Its vectors were made by another model than the configured one. A
+                workspace that holds none takes any.
             StoreTooNew: It was written by a release that this one cannot read.
         """
         ...
 
     async def aclose(self) -> None:
-        """Close every workspace that was opened."""
+        """Close every workspace that was opened. What they hold stays."""
         ...
 
 

@@ -1,0 +1,71 @@
+"""Workspaces, each with tables of its own."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from rag_engine.adapters.memory.queue import MemoryQueue
+from rag_engine.adapters.memory.store import MemoryStore
+from rag_engine.adapters.memory.tables import Tables
+from rag_engine.errors import InvalidRequest, NotFound
+from rag_engine.ports.storage import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class MemoryControl:
+    """Workspaces in memory; see `rag_engine.ports.storage.Control`.
+
+    Args:
+        clock: Seconds since the epoch.
+        model: Name of the embedding model.
+        dimensions: Length of its vectors.
+        tables: Where the rows live, by workspace. Give several controls the same mapping to open
+            the same workspaces again, as if it were a folder.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        model: str,
+        dimensions: int,
+        *,
+        tables: MutableMapping[str, Tables] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._model = model
+        self._dimensions = dimensions
+        self._tables: MutableMapping[str, Tables] = {} if tables is None else tables
+        self._open: dict[str, Workspace] = {}
+
+    async def workspaces(self) -> list[str]:
+        return sorted(self._tables)
+
+    async def open(self, name: str, *, create: bool = False) -> Workspace:
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(
+                f"{name!r} cannot be the name of a workspace. "
+                "Use 1 to 64 letters, digits, '-', '_' or '.'."
+            )
+        if name not in self._tables and not create:
+            raise NotFound(f"There is no workspace {name!r}. Create it by adding a document to it.")
+        if name not in self._open:
+            self._open[name] = self._opened(name)
+        return self._open[name]
+
+    async def aclose(self) -> None:
+        self._open.clear()
+
+    def _opened(self, name: str) -> Workspace:
+        tables = self._tables.setdefault(
+            name, Tables(model=self._model, dimensions=self._dimensions)
+        )
+        tables.adopt(self._model, self._dimensions)
+        store = MemoryStore(
+            tables, clock=self._clock, model=self._model, dimensions=self._dimensions
+        )
+        return Workspace(name=name, store=store, queue=MemoryQueue(tables, clock=self._clock))

@@ -1,0 +1,164 @@
+"""The queue: a version is a job, and a lease with an epoch is the right to work on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rag_engine.adapters.memory.tables import VersionRow
+from rag_engine.core.models import Version, VersionStatus
+from rag_engine.ports.storage import Job, Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rag_engine.adapters.memory.tables import Tables
+    from rag_engine.core.models import Stage, Submission
+
+_WANTED = (VersionStatus.PENDING, VersionStatus.RUNNING)
+
+
+class MemoryQueue:
+    """One workspace's versions as jobs; see `rag_engine.ports.storage.JobQueue`."""
+
+    def __init__(self, tables: Tables, *, clock: Callable[[], float]) -> None:
+        self._tables = tables
+        self._clock = clock
+
+    async def accept(self, submission: Submission) -> Version:
+        now = self._clock()
+        rows = self._rows(submission.document_id)
+        alive = [row for row in rows if row.version.status in (*_WANTED, VersionStatus.INDEXED)]
+        if alive and _identity(alive[-1].version.submission) == _identity(submission):
+            return alive[-1].version
+        for row in alive:
+            if row.version.status in _WANTED:
+                self._give_up(row, VersionStatus.SUPERSEDED)
+        version = Version(
+            submission=submission,
+            number=rows[-1].version.number + 1 if rows else 1,
+            status=VersionStatus.PENDING,
+            requested_at=now,
+        )
+        self._put(VersionRow(version=version, available_at=now))
+        return version
+
+    async def claim(self, worker: str, seconds: float) -> Job | None:
+        now = self._clock()
+        ready = [row for row in self._tables.versions.values() if _claimable(row, now)]
+        if not ready:
+            return None
+        row = min(ready, key=_waiting)
+        self._tables.epochs += 1
+        version = replace(
+            row.version, status=VersionStatus.RUNNING, attempt=row.version.attempt + 1
+        )
+        row = replace(row, version=version, epoch=self._tables.epochs, leased_until=now + seconds)
+        self._put(row)
+        lease = Lease(document_id=version.document_id, version=version.number, epoch=row.epoch)
+        return Job(lease=lease, version=version)
+
+    async def heartbeat(self, lease: Lease, seconds: float) -> None:
+        now = self._clock()
+        self._put(replace(self._tables.held(lease, now), leased_until=now + seconds))
+
+    async def checkpoint(
+        self,
+        lease: Lease,
+        stage: Stage,
+        *,
+        media_type: str | None = None,
+        title: str | None = None,
+        parsed_hash: str | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        row = self._tables.held(lease, self._clock())
+        before = row.version
+        version = replace(
+            before,
+            stage=stage,
+            media_type=before.media_type if media_type is None else media_type,
+            title=before.title if title is None else title,
+            parsed_hash=before.parsed_hash if parsed_hash is None else parsed_hash,
+            warnings=tuple(dict.fromkeys((*before.warnings, *warnings))),
+        )
+        self._put(replace(row, version=version))
+
+    async def fail(self, lease: Lease, error: str, *, retry_in: float | None = None) -> Version:
+        now = self._clock()
+        row = self._tables.held(lease, now)
+        row = replace(row, version=replace(row.version, error=error))
+        if retry_in is None:
+            return self._give_up(row, VersionStatus.FAILED)
+        return self._put_back(row, now + retry_in)
+
+    async def release_stalled(self) -> int:
+        now = self._clock()
+        stalled = [row for row in self._tables.versions.values() if _stalled(row, now)]
+        for row in stalled:
+            self._put_back(row, now)
+        return len(stalled)
+
+    async def cancel(self, document_id: str) -> Version | None:
+        for row in self._rows(document_id):
+            if row.version.status in _WANTED:
+                return self._give_up(row, VersionStatus.CANCELLED)
+        return None
+
+    async def version(self, document_id: str, number: int | None = None) -> Version | None:
+        if number is None:
+            row = self._tables.newest(document_id)
+        else:
+            row = self._tables.versions.get((document_id, number))
+        return row.version if row else None
+
+    async def versions(
+        self, *, status: VersionStatus | None = None, limit: int = 100
+    ) -> list[Version]:
+        ids = {document_id for document_id, _ in self._tables.versions}
+        rows = [row for id in ids if (row := self._tables.newest(id))]
+        found = [row.version for row in rows if status in (None, row.version.status)]
+        return sorted(found, key=lambda one: (-one.requested_at, one.document_id))[:limit]
+
+    async def seconds_to_next(self) -> float | None:
+        now = self._clock()
+        waits = [
+            max(row.available_at - now, 0.0)
+            for row in self._tables.versions.values()
+            if row.version.status is VersionStatus.PENDING
+        ]
+        return min(waits, default=None)
+
+    def _rows(self, document_id: str) -> list[VersionRow]:
+        rows = [row for (id, _), row in self._tables.versions.items() if id == document_id]
+        return sorted(rows, key=lambda row: row.version.number)
+
+    def _put(self, row: VersionRow) -> None:
+        self._tables.versions[row.version.document_id, row.version.number] = row
+
+    def _put_back(self, row: VersionRow, available_at: float) -> Version:
+        version = replace(row.version, status=VersionStatus.PENDING)
+        self._put(replace(row, version=version, available_at=available_at, leased_until=0.0))
+        return version
+
+    def _give_up(self, row: VersionRow, status: VersionStatus) -> Version:
+        self._tables.drop([(row.version.document_id, row.version.number)])
+        return self._tables.end(row, status, self._clock())
+
+
+def _identity(submission: Submission) -> tuple[Submission, str]:
+    # `True == 1`, but a filter tells them apart.
+    return submission, repr(sorted(submission.metadata.items()))
+
+
+def _claimable(row: VersionRow, now: float) -> bool:
+    pending = row.version.status is VersionStatus.PENDING
+    return _stalled(row, now) or (pending and row.available_at <= now)
+
+
+def _stalled(row: VersionRow, now: float) -> bool:
+    return row.version.status is VersionStatus.RUNNING and row.leased_until <= now
+
+
+def _waiting(row: VersionRow) -> tuple[float, str]:
+    return (row.version.requested_at, row.version.document_id)

@@ -1,0 +1,263 @@
+"""Reading: every answer is worked out anew from the visible evidence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rag_engine.core import bm25
+from rag_engine.core.bm25 import Statistics
+from rag_engine.core.filters import fields_of, matches, values_of
+from rag_engine.core.ids import EntityId, entity_id, text_hash
+from rag_engine.core.models import Entity, Extraction, Relation
+from rag_engine.core.names import entity_key
+from rag_engine.errors import ModelMismatch
+from rag_engine.ports.storage import (
+    MAX_NEIGHBOURS,
+    Adjacency,
+    DocumentPage,
+    Hits,
+    MentionEvidence,
+    Stats,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rag_engine.adapters.memory.tables import Tables
+    from rag_engine.core.filters import Filter
+    from rag_engine.core.ids import ChunkId
+    from rag_engine.core.models import Assertion, Chunk, Document
+    from rag_engine.ports.storage import ChunkEvidence, Ids, NodeKind, Vectors
+
+_SELECTED = 8
+
+
+class MemoryReader:
+    """One view of a workspace; see `rag_engine.ports.storage.Reader`."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._visible = {
+            id: evidence
+            for document in tables.documents.values()
+            for id, evidence in tables.evidence[document.id, document.version].items()
+        }
+
+    @property
+    def counter(self) -> int:
+        return self._tables.counter
+
+    async def documents(self, ids: Sequence[str]) -> list[Document | None]:
+        return [self._tables.documents.get(id) for id in ids]
+
+    async def list_documents(
+        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+    ) -> DocumentPage:
+        ids = sorted(id for id in self._matching(filter) if after is None or id > after)
+        page = tuple(self._tables.documents[id] for id in ids[:limit])
+        return DocumentPage(documents=page, next=page[-1].id if len(ids) > len(page) else None)
+
+    async def chunks(self, ids: Sequence[ChunkId]) -> list[Chunk | None]:
+        found = [self._visible.get(id) for id in ids]
+        return [one.chunk if one else None for one in found]
+
+    async def document_chunks(self, document_id: str) -> list[Chunk]:
+        chunks = [evidence.chunk for evidence in self._visible.values()]
+        mine = [chunk for chunk in chunks if chunk.document_id == document_id]
+        return sorted(mine, key=lambda chunk: chunk.ordinal)
+
+    async def entities(
+        self, ids: Sequence[EntityId], *, filter: Filter | None = None
+    ) -> list[Entity | None]:
+        mentions = self._mentions(filter)
+        return [_entity(mentions[id]) if id in mentions else None for id in ids]
+
+    async def relations(
+        self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
+    ) -> list[Relation]:
+        between: dict[EntityId, list[Assertion]] = {}
+        for evidence in self._passing(filter):
+            for assertion in evidence.extraction.assertions:
+                ends = _ends(assertion)
+                if id in ends:
+                    [other] = ends - {id}
+                    between.setdefault(other, []).append(assertion)
+        mentions = self._mentions(filter)
+        relations = [
+            _relation(id, _entity(mentions[other]), assertions)
+            for other, assertions in between.items()
+        ]
+        return sorted(relations, key=lambda one: (-one.weight, one.target))[:limit]
+
+    async def evidence(
+        self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
+    ) -> list[MentionEvidence]:
+        found = self._mentions(filter).get(id, [])
+        return sorted(found, key=lambda one: (-one.mention.weight, one.chunk_id))[:limit]
+
+    async def extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
+        found = [self._visible.get(id) for id in ids]
+        return [_sorted(one.extraction) if one else None for one in found]
+
+    async def search_dense(
+        self, kind: NodeKind, queries: Vectors, k: int, *, filter: Filter | None = None
+    ) -> list[Hits]:
+        if queries.shape[1] != self._tables.dimensions:
+            raise ModelMismatch(
+                f"The question's vector has {queries.shape[1]} dimensions, the stored ones have "
+                f"{self._tables.dimensions}. Embed the question with {self._tables.model!r}."
+            )
+        nodes = self._vectors(kind, filter)
+        return [
+            _best({id: float(np.dot(vector, query)) for id, vector in nodes.items()}, k)
+            for query in queries
+        ]
+
+    async def search_text(
+        self, tokens: Sequence[str], k: int, *, filter: Filter | None = None
+    ) -> Hits:
+        passing = self._passing(filter)
+        statistics = await self.statistics(tokens)
+        scores = bm25.score(tokens, [evidence.lexemes for evidence in passing], statistics)
+        found = {
+            int(evidence.chunk.id): float(score)
+            for evidence, score in zip(passing, scores, strict=True)
+            if score > 0
+        }
+        return _best(found, k)
+
+    async def statistics(self, tokens: Sequence[str]) -> Statistics:
+        words = [evidence.lexemes.split() for evidence in self._visible.values()]
+        return Statistics(
+            documents=len(words),
+            average_length=sum(map(len, words)) / len(words) if words else 0.0,
+            frequency={token: sum(token in text for text in words) for token in tokens},
+        )
+
+    async def adjacency(
+        self, kind: NodeKind, ids: Ids, *, filter: Filter | None = None
+    ) -> Adjacency:
+        edges: dict[int, list[tuple[int, int]]] = {}
+        for entity, mentions in self._mentions(filter).items():
+            for found in mentions:
+                ends = (entity, found.chunk_id)
+                here, there = ends if kind == "entity" else reversed(ends)
+                edges.setdefault(here, []).append((-found.mention.weight, there))
+        rows = [sorted(edges.get(id, [])) for id in ids.tolist()]
+        cut = [row[:MAX_NEIGHBOURS] for row in rows]
+        return Adjacency(
+            offsets=np.cumsum([0, *map(len, cut)], dtype=np.int64),
+            neighbours=_ids(there for row in cut for _, there in row),
+            weights=_ids(-negated for row in cut for negated, _ in row),
+            degrees=_ids(map(len, rows)),
+        )
+
+    async def vectors(self, kind: NodeKind, ids: Ids) -> Vectors:
+        nodes = self._vectors(kind, None)
+        found = np.zeros((len(ids), self._tables.dimensions), dtype=np.float32)
+        for row, id in enumerate(ids.tolist()):
+            if id in nodes:
+                found[row] = nodes[id]
+        return found
+
+    async def stats(self) -> Stats:
+        documents = self._tables.documents.values()
+        evidence = self._passing(None)
+        mentions = self._mentions(None)
+        assertions = [one for found in evidence for one in found.extraction.assertions]
+        fields = Counter(
+            name for one in documents for name in one.metadata if values_of(one.metadata, name)
+        )
+        return Stats(
+            documents=len(documents),
+            chunks=len(evidence),
+            entities=len(mentions),
+            relations=len({_ends(assertion) for assertion in assertions}),
+            mentions=sum(map(len, mentions.values())),
+            assertions=len(assertions),
+            fields=dict(fields),
+            model=self._tables.model if evidence else None,
+        )
+
+    def _matching(self, filter: Filter | None) -> set[str]:
+        documents = self._tables.documents.values()
+        return {d.id for d in documents if filter is None or matches(filter, fields_of(d))}
+
+    def _passing(self, filter: Filter | None) -> list[ChunkEvidence]:
+        matching = self._matching(filter)
+        return [one for one in self._visible.values() if one.chunk.document_id in matching]
+
+    def _mentions(self, filter: Filter | None) -> dict[EntityId, list[MentionEvidence]]:
+        found: dict[EntityId, list[MentionEvidence]] = {}
+        for evidence in self._passing(filter):
+            for mention in evidence.extraction.mentions:
+                one = MentionEvidence(chunk_id=evidence.chunk.id, mention=mention)
+                found.setdefault(_id(mention.name), []).append(one)
+        return found
+
+    def _vectors(self, kind: NodeKind, filter: Filter | None) -> Mapping[int, Vectors]:
+        if kind == "chunk":
+            return {one.chunk.id: one.vector for one in self._passing(filter)}
+        names = {entity_id(key): vector for key, vector in self._tables.names.items()}
+        return {id: names[id] for id in self._mentions(filter) if id in names}
+
+
+def _id(name: str) -> EntityId:
+    return entity_id(entity_key(name))
+
+
+def _ids(values: Iterable[int]) -> Ids:
+    return np.fromiter(values, dtype=np.int64)
+
+
+def _ends(assertion: Assertion) -> frozenset[EntityId]:
+    return frozenset((_id(assertion.source), _id(assertion.target)))
+
+
+def _entity(evidence: Sequence[MentionEvidence]) -> Entity:
+    mentions = [one.mention for one in evidence]
+    key = entity_key(mentions[0].name)
+    return Entity(
+        id=entity_id(key),
+        key=key,
+        name=_most_frequent(mention.name for mention in mentions),
+        type=_most_frequent(mention.type for mention in mentions),
+        mentions=len(mentions),
+        descriptions=_select(mention.description for mention in mentions),
+    )
+
+
+def _relation(source: EntityId, target: Entity, assertions: Sequence[Assertion]) -> Relation:
+    return Relation(
+        source=source,
+        target=target.id,
+        target_name=target.name,
+        assertions=len(assertions),
+        weight=sum(assertion.weight for assertion in assertions),
+        keywords=_select(assertion.keywords for assertion in assertions),
+        descriptions=_select(assertion.description for assertion in assertions),
+    )
+
+
+def _most_frequent(texts: Iterable[str]) -> str:
+    counts = Counter(text for text in texts if text)
+    return min(counts, key=lambda text: (-counts[text], text), default="")
+
+
+def _select(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({text for text in texts if text}, key=text_hash)[:_SELECTED])
+
+
+def _sorted(extraction: Extraction) -> Extraction:
+    return Extraction(
+        mentions=tuple(sorted(extraction.mentions, key=lambda one: one.name)),
+        assertions=tuple(sorted(extraction.assertions, key=lambda one: (one.source, one.target))),
+    )
+
+
+def _best(scores: Mapping[int, float], k: int) -> Hits:
+    best = sorted(scores, key=lambda id: (-scores[id], id))[: max(k, 0)]
+    return Hits(ids=_ids(best), scores=np.array([scores[id] for id in best], dtype=np.float64))

@@ -1,0 +1,120 @@
+"""Writing: evidence is staged under its version, and `finish` makes it the visible one."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rag_engine.adapters.memory.reader import MemoryReader
+from rag_engine.core.models import Document, Stage, VersionStatus
+from rag_engine.core.names import entity_key
+from rag_engine.errors import ModelMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from rag_engine.adapters.memory.tables import Tables
+    from rag_engine.core.models import Version
+    from rag_engine.ports.storage import ChunkEvidence, Lease, Reader, Vectors
+
+
+class MemoryStore:
+    """One workspace's documents; see `rag_engine.ports.storage.Store`."""
+
+    def __init__(
+        self, tables: Tables, *, clock: Callable[[], float], model: str, dimensions: int
+    ) -> None:
+        self._tables = tables
+        self._clock = clock
+        self._model = model
+        self._dimensions = dimensions
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Reader]:
+        yield MemoryReader(self._tables.copy())
+
+    async def stage(self, lease: Lease, evidence: Sequence[ChunkEvidence]) -> list[str]:
+        self._tables.held(lease, self._clock())
+        self._check(*(one.vector for one in evidence))
+        self._tables.adopt(self._model, self._dimensions)
+        key = (lease.document_id, lease.version)
+        staged = {one.chunk.id: replace(one, vector=_stored(one.vector)) for one in evidence}
+        self._tables.evidence[key] = {**self._tables.evidence.get(key, {}), **staged}
+        mentioned = {
+            entity_key(mention.name)
+            for one in self._tables.evidence[key].values()
+            for mention in one.extraction.mentions
+        }
+        return sorted(mentioned - self._tables.names.keys())
+
+    async def stage_names(self, lease: Lease, keys: Sequence[str], vectors: Vectors) -> None:
+        self._tables.held(lease, self._clock())
+        self._check(*vectors)
+        rows = zip(keys, vectors, strict=True)
+        self._tables.names |= {key: _stored(vector) for key, vector in rows}
+        self._tables.drop([])
+
+    async def finish(self, lease: Lease) -> Version:
+        now = self._clock()
+        row = self._tables.held(lease, now)
+        key = (lease.document_id, lease.version)
+        chunks = self._tables.evidence.setdefault(key, {})
+        row = replace(
+            row, version=replace(row.version, stage=Stage.WRITE, error=None, chunks=len(chunks))
+        )
+        version = self._tables.end(row, VersionStatus.INDEXED, now)
+        before = self._tables.documents.get(lease.document_id)
+        self._tables.documents[lease.document_id] = _document(version, before, now)
+        if before is not None:
+            self._tables.drop([(before.id, before.version)])
+        self._tables.counter += 1
+        return version
+
+    async def delete(self, document_ids: Sequence[str]) -> int:
+        gone = {id for id, _ in self._tables.versions} & set(document_ids)
+        keys = [key for key in self._tables.versions if key[0] in gone]
+        for key in keys:
+            del self._tables.versions[key]
+        visible = gone & self._tables.documents.keys()
+        for id in visible:
+            del self._tables.documents[id]
+        self._tables.drop(keys)
+        self._tables.counter += bool(visible)
+        return len(gone)
+
+    async def aclose(self) -> None:
+        """Nothing to do: there is no database to let go of."""
+
+    def _check(self, *vectors: Vectors) -> None:
+        for vector in vectors:
+            if vector.shape != (self._dimensions,):
+                raise ModelMismatch(
+                    f"A vector of shape {vector.shape} came in, this store holds "
+                    f"{self._dimensions} dimensions. Embed with {self._model!r}."
+                )
+
+
+def _stored(vector: Vectors) -> Vectors:
+    return vector.astype(np.float16).astype(np.float32)
+
+
+def _document(version: Version, before: Document | None, now: float) -> Document:
+    submission = version.submission
+    return Document(
+        id=submission.document_id,
+        source=submission.source,
+        root=submission.root,
+        title=submission.title or version.title,
+        media_type=version.media_type or "",
+        metadata=submission.metadata,
+        version=version.number,
+        content_hash=submission.content_hash,
+        parsed_hash=version.parsed_hash or "",
+        size=submission.size,
+        chunks=version.chunks,
+        created_at=before.created_at if before else now,
+        updated_at=now,
+    )

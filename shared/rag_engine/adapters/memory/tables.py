@@ -1,0 +1,114 @@
+"""What one workspace holds. Records are immutable, so a shallow copy is a snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from rag_engine.core.names import entity_key
+from rag_engine.errors import LeaseLost, ModelMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from rag_engine.core.ids import ChunkId
+    from rag_engine.core.models import Document, Version, VersionStatus
+    from rag_engine.ports.storage import ChunkEvidence, Lease, Vectors
+
+VersionKey = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRow:
+    """A version with what only the queue needs to know of it."""
+
+    version: Version
+    available_at: float
+    epoch: int = 0
+    leased_until: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Tables:
+    """A workspace's rows.
+
+    Attributes:
+        versions: Every version of every document that was not deleted.
+        documents: The visible ones.
+        evidence: Of each version, staged or visible; never changed in place.
+        names: Vectors of entity keys, as long as some evidence mentions them.
+        counter: Grows with every change of what is visible.
+        epochs: Counts claims. It is the workspace's rather than the version's, so that a lease on
+            a deleted document does not fit the document that took its id.
+    """
+
+    model: str
+    dimensions: int
+    versions: dict[VersionKey, VersionRow] = field(default_factory=dict)
+    documents: dict[str, Document] = field(default_factory=dict)
+    evidence: dict[VersionKey, Mapping[ChunkId, ChunkEvidence]] = field(default_factory=dict)
+    names: dict[str, Vectors] = field(default_factory=dict)
+    counter: int = 0
+    epochs: int = 0
+
+    def copy(self) -> Tables:
+        """Return these rows as they stand, untouched by what is written next."""
+        return replace(
+            self,
+            versions=dict(self.versions),
+            documents=dict(self.documents),
+            evidence=dict(self.evidence),
+            names=dict(self.names),
+        )
+
+    def adopt(self, model: str, dimensions: int) -> None:
+        """Take vectors of this model from now on, if there are no others.
+
+        Raises:
+            ModelMismatch: There are vectors of another model.
+        """
+        if any(self.evidence.values()) and (self.model, self.dimensions) != (model, dimensions):
+            raise ModelMismatch(
+                f"The vectors were made by {self.model!r} ({self.dimensions} dimensions), not by "
+                f"{model!r} ({dimensions}). Configure that model, or use another workspace."
+            )
+        self.model, self.dimensions = model, dimensions
+
+    def held(self, lease: Lease, now: float) -> VersionRow:
+        """Return the row a lease gives the right to change.
+
+        Raises:
+            LeaseLost: The lease ran out, or somebody else has the right now, or nobody.
+        """
+        row = self.versions.get((lease.document_id, lease.version))
+        if row is None or row.epoch != lease.epoch or not now < row.leased_until:
+            raise LeaseLost(
+                f"Version {lease.version} of {lease.document_id!r} is no longer held under epoch "
+                f"{lease.epoch}. Stop working on it and claim another."
+            )
+        return row
+
+    def newest(self, document_id: str) -> VersionRow | None:
+        """Return the newest version of a document, whatever became of it."""
+        numbers = [number for owner, number in self.versions if owner == document_id]
+        return self.versions[document_id, max(numbers)] if numbers else None
+
+    def end(self, row: VersionRow, status: VersionStatus, now: float) -> Version:
+        """Give a version a final status; nobody holds it any longer."""
+        version = replace(row.version, status=status, finished_at=now)
+        self.versions[version.document_id, version.number] = replace(
+            row, version=version, leased_until=0.0
+        )
+        return version
+
+    def drop(self, keys: Iterable[VersionKey]) -> None:
+        """Drop the evidence of versions, and the vectors of names that nothing mentions now."""
+        for key in keys:
+            self.evidence.pop(key, None)
+        mentioned = {
+            entity_key(mention.name)
+            for chunks in self.evidence.values()
+            for evidence in chunks.values()
+            for mention in evidence.extraction.mentions
+        }
+        self.names = {key: self.names[key] for key in self.names.keys() & mentioned}
