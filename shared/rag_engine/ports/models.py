@@ -39,7 +39,7 @@ class Embedder(Protocol):
 
     @property
     def scripts(self) -> frozenset[str] | None:
-        """Scripts it was trained on, as `core.tokens.scripts` names them; `None` for all."""
+        """Scripts it was trained on, as `core.scripts` names them; `None` for all."""
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
