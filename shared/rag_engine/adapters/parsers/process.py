@@ -1,0 +1,191 @@
+"""One sandboxed process, seen from outside: started when needed, killed when it must be."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+from typing import BinaryIO
+
+import rag_engine
+from rag_engine.adapters.parsers import frames
+from rag_engine.adapters.parsers.confinement import OUT_OF_MEMORY
+from rag_engine.adapters.parsers.limits import ParserLimits
+from rag_engine.adapters.parsers.source import Source
+from rag_engine.core.models import ParsedDocument
+from rag_engine.errors import ConfigurationError, DocumentRejected
+
+# Parsers leak; a fresh process costs about 0.3 s, which is nothing over so many documents.
+_DOCUMENTS = 200
+_START_SECONDS = 60.0
+_STDERR_LINES = 20
+_MEMORY_SIGNS = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
+# API keys and passwords stay outside: the process is given these variables and no other.
+_ENVIRONMENT = (
+    *("PATH", "HOME", "USERPROFILE", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TEMP", "TMP"),
+    *("SYSTEMROOT", "WINDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV"),
+    *("PYTHONHOME", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS"),
+)
+
+
+class ParserProcess:
+    """Reads documents one after the other. Every method but `kill` belongs to one thread."""
+
+    def __init__(self, limits: ParserLimits) -> None:
+        self._limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._documents = 0
+        self._expired = False
+
+    def read(self, source: Source) -> ParsedDocument:
+        """The text of a file.
+
+        Raises:
+            DocumentRejected: The file cannot be read, or reading it killed the process.
+            ConfigurationError: No process can be started.
+        """
+        process = self._running()
+        try:
+            frames.write(_stream(process.stdin), frames.request(source))
+            reply = self._reply(process)
+            if reply is None:
+                raise self._death(source, process)
+            return frames.result(reply)
+        except (frames.BrokenFrame, OSError) as exc:
+            raise self._death(source, process) from exc
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing; the next `read` starts another. Thread-safe."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
+    def close(self) -> None:
+        """End the process and free what it held."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                _stream(stream).close()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        self._documents += 1
+        if self._process is not None and (
+            self._documents > _DOCUMENTS or self._process.poll() is not None
+        ):
+            self.close()
+        if self._process is None:
+            self._process = self._start()
+            self._documents = 1
+        return self._process
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._stderr.clear()
+        self._expired = False
+        limits = json.dumps(dataclasses.asdict(self._limits))
+        # -P: a module in the current folder, perhaps full of downloaded files, is never imported.
+        command = [sys.executable, "-P", "-m", "rag_engine.adapters.parsers.worker", limits]
+        try:
+            process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=_environment(),
+                # Ctrl-C in the terminal is for the parent, which then closes this process.
+                start_new_session=sys.platform != "win32",
+                creationflags=0x08000200 if sys.platform == "win32" else 0,
+            )
+        except OSError as exc:
+            raise _cannot_start(exc.strerror or str(exc)) from exc
+        self._process = process
+        drain = threading.Thread(
+            target=_drain, args=(_stream(process.stderr), self._stderr), daemon=True
+        )
+        drain.start()
+        if self._reply(process, seconds=_START_SECONDS) is None:
+            process.kill()
+            process.wait()
+            drain.join(1.0)
+            self.close()
+            raise _cannot_start(self._last_words() or f"exit code {process.returncode}")
+        return process
+
+    def _reply(
+        self, process: subprocess.Popen[bytes], seconds: float | None = None
+    ) -> frames.Frame | None:
+        """The next frame but reports of progress, each of which sets the clock back."""
+        while True:
+            clock = threading.Timer(seconds or self._limits.timeout_seconds, self._expire)
+            clock.daemon = True
+            clock.start()
+            try:
+                frame = frames.read(_stream(process.stdout))
+            finally:
+                clock.cancel()
+            if frame is None or "progress" not in frame:
+                return frame
+
+    def _expire(self) -> None:
+        self._expired = True
+        self.kill()
+
+    def _death(self, source: Source, process: subprocess.Popen[bytes]) -> DocumentRejected:
+        """Why there is no reply."""
+        process.kill()
+        code = process.wait()
+        expired, words = self._expired, self._last_words()
+        self.close()
+        if expired or code == -getattr(signal, "SIGXCPU", 0):
+            return source.takes_too_long()
+        if code == OUT_OF_MEMORY or any(sign in words for sign in _MEMORY_SIGNS):
+            return source.takes_too_much_memory()
+        return source.damaged(f"its parser crashed ({words or _in_words(code)})")
+
+    def _last_words(self) -> str:
+        lines = [line for line in self._stderr if line.strip()]
+        return lines[-1].strip()[:300] if lines else ""
+
+
+def _stream(stream: object) -> BinaryIO:
+    assert stream is not None  # noqa: S101  # all three are pipes
+    return stream  # type: ignore[return-value]
+
+
+def _drain(stream: BinaryIO, lines: deque[str]) -> None:
+    with stream:
+        for line in stream:
+            lines.append(line[:2000].decode("utf-8", "replace"))
+
+
+def _environment() -> dict[str, str]:
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    roots = [str(Path(next(iter(rag_engine.__path__))).parent)]
+    roots += filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    environment["PYTHONPATH"] = os.pathsep.join(roots)
+    return environment
+
+
+def _cannot_start(reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"The process that parses documents cannot be started: {reason.rstrip('.')}. "
+        "Reinstall RAG Engine, and see `rag-engine doctor`."
+    )
+
+
+def _in_words(code: int) -> str:
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit code {code}"

@@ -1,0 +1,213 @@
+"""The parser that `wiring` builds: text in a thread, everything else in processes without network."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import stat
+import threading
+import weakref
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from rag_engine.adapters.parsers import formats, sniff
+from rag_engine.adapters.parsers.limits import ParserLimits, in_words, setting
+from rag_engine.adapters.parsers.process import ParserProcess
+from rag_engine.adapters.parsers.source import Source
+from rag_engine.adapters.parsers.text import parse_text
+from rag_engine.core.models import ParsedDocument
+from rag_engine.errors import DocumentTooLarge, DocumentUnreadable
+
+# Raised whenever our own readers change what they make of the same file.
+_REVISION = 1
+_LIBRARIES = ("kreuzberg", "pypdfium2", "rapidocr")
+# Above this a text goes to the sandbox: decoding it may take memory, and a second.
+_INLINE_BYTES = 2 * 1024 * 1024
+
+
+class SandboxedParser:
+    """Implements the `Parser` port. Safe to call from several tasks, threads and event loops.
+
+    Args:
+        limits: What a document may cost.
+        processes: How many documents are parsed at once; more wait. By default one for every two
+            processors, since text recognition uses several.
+    """
+
+    def __init__(self, limits: ParserLimits, *, processes: int | None = None) -> None:
+        self._limits = limits
+        self._lanes = _Lanes(limits, processes or max(1, (os.cpu_count() or 2) // 2))
+        self._fingerprint = _fingerprint(limits)
+        self._finalizer = weakref.finalize(self, self._lanes.close)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the same file may give another text."""
+        return self._fingerprint
+
+    async def parse(self, path: Path, name: str) -> ParsedDocument:
+        """The text of a file, with its pages and headings.
+
+        Cancelling kills the process that reads the file.
+
+        Raises:
+            DocumentUnreadable: Missing, damaged, encrypted, or of a type that nobody can parse.
+            DocumentEmpty: It holds no text that could be found.
+            DocumentTooLarge: It exceeds a limit on size, pages, memory or time.
+            ConfigurationError: The parsing process cannot be started.
+        """
+        opened = await asyncio.to_thread(self._open, path, name)
+        if isinstance(opened, ParsedDocument):
+            return opened
+        job = _Job(source=opened)
+        self._lanes.submit(job)
+        try:
+            return await asyncio.wrap_future(job.future)
+        except asyncio.CancelledError:
+            job.abandon()
+            raise
+
+    async def aclose(self) -> None:
+        """End all processes. Another `parse` starts them again."""
+        await asyncio.to_thread(self._lanes.close)
+
+    def _open(self, path: Path, name: str) -> ParsedDocument | Source:
+        """The text, where no sandbox is needed for it, else what to hand to one."""
+        path = path.absolute()
+        try:
+            size = _size(path, name)
+            if size > self._limits.max_bytes:
+                raise _too_large(name, size, self._limits)
+            source = Source(path=path, name=name, media_type=sniff.UNKNOWN, limits=self._limits)
+            if size == 0:
+                raise source.empty("the file has no bytes")
+            source = source.of_type(sniff.sniff(path, name))
+            if source.media_type in sniff.TEXTS and size <= _INLINE_BYTES:
+                return parse_text(source, path.read_bytes())
+        except FileNotFoundError:
+            raise DocumentUnreadable(f"{name!r} does not exist. Check the path.") from None
+        except OSError as exc:
+            raise DocumentUnreadable(
+                f"{name!r} cannot be opened: {exc.strerror or exc}. "
+                "Check its permissions and the disk."
+            ) from exc
+        if source.media_type == sniff.UNKNOWN:
+            raise formats.unknown(source)
+        return source
+
+
+def _size(path: Path, name: str) -> int:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise DocumentUnreadable(f"{name!r} is {what}. Name a file.")
+    return status.st_size
+
+
+def _too_large(name: str, size: int, limits: ParserLimits) -> DocumentTooLarge:
+    return DocumentTooLarge(
+        f"{name!r} has {in_words(size)}, and the limit is {in_words(limits.max_bytes)}. "
+        f"Split it, or raise {setting('max_bytes')}."
+    )
+
+
+def _fingerprint(limits: ParserLimits) -> str:
+    parts = [f"parsers={_REVISION}", f"ocr={'on' if limits.ocr else 'off'}"]
+    for library in _LIBRARIES:
+        try:
+            parts.append(f"{library}={metadata.version(library)}")
+        except metadata.PackageNotFoundError:
+            parts.append(f"{library}=none")
+    return " ".join(parts)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Job:
+    """One document on its way through a lane."""
+
+    source: Source
+    future: Future[ParsedDocument] = field(default_factory=Future)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _process: ParserProcess | None = None
+    _abandoned: bool = False
+
+    def abandon(self) -> None:
+        """Nobody waits for the result any more: kill the process that works on it."""
+        with self._lock:
+            self._abandoned = True
+            if self._process is not None:
+                self._process.kill()
+
+    def run(self, process: ParserProcess) -> None:
+        """Read the document and settle the future."""
+        with self._lock:
+            if self._abandoned or not self.future.set_running_or_notify_cancel():
+                return
+            self._process = process
+        try:
+            parsed = process.read(self.source)
+        # Whatever happened belongs to the one who waits for this document.
+        except BaseException as exc:  # noqa: BLE001
+            self._settle()
+            self.future.set_exception(exc)
+        else:
+            self._settle()
+            self.future.set_result(parsed)
+
+    def _settle(self) -> None:
+        with self._lock:
+            self._process = None
+
+
+class _Lanes:
+    """A few daemon threads, each with one process of its own, fed from one queue.
+
+    Daemon threads, because those of an executor are joined before the interpreter ends, and a
+    document that takes long would hold up a Ctrl-C.
+    """
+
+    def __init__(self, limits: ParserLimits, count: int) -> None:
+        self._limits = limits
+        self._count = count
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._processes: list[ParserProcess] = []
+        self._unfinished = 0
+
+    def submit(self, job: _Job) -> None:
+        """Queue a document; a lane is added while all are busy and there may be more."""
+        with self._lock:
+            self._unfinished += 1
+            if self._unfinished > len(self._threads) < self._count:
+                process = ParserProcess(self._limits)
+                thread = threading.Thread(
+                    target=self._work, args=(process, self._jobs), name="parser", daemon=True
+                )
+                self._threads.append(thread)
+                self._processes.append(process)
+                thread.start()
+        self._jobs.put(job)
+
+    def close(self) -> None:
+        """Kill every process and wait for the lanes to end."""
+        with self._lock:
+            threads, self._threads = self._threads, []
+            processes, self._processes = self._processes, []
+            jobs, self._jobs = self._jobs, queue.SimpleQueue()
+            self._unfinished = 0
+        for process in processes:
+            jobs.put(None)
+            process.kill()
+        for thread in threads:
+            thread.join(5.0)
+
+    def _work(self, process: ParserProcess, jobs: queue.SimpleQueue[_Job | None]) -> None:
+        while (job := jobs.get()) is not None:
+            job.run(process)
+            with self._lock:
+                self._unfinished -= 1
+        process.close()

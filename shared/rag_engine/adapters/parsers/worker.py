@@ -1,0 +1,77 @@
+"""The process in which documents are parsed: `python -P -m rag_engine.adapters.parsers.worker`.
+
+It reads requests from its standard input and writes results to what was its standard output. It
+ends when its input closes, so it cannot outlive the process that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+from typing import BinaryIO
+
+from rag_engine.adapters.parsers import confinement, frames
+from rag_engine.adapters.parsers.formats import Reader
+from rag_engine.adapters.parsers.limits import ParserLimits
+from rag_engine.errors import DocumentRejected
+
+
+def main() -> None:
+    """Serve requests until the input closes."""
+    requests, replies = _private_streams()
+    limits = ParserLimits(**json.loads(sys.argv[1]))
+    confinement.confine(limits)
+    reader = Reader(ocr=limits.ocr)
+    waiting: queue.SimpleQueue[frames.Frame] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(requests, waiting), daemon=True).start()
+    frames.write(replies, {"ready": True})
+    while True:
+        frame = waiting.get()
+        confinement.allow_cpu(limits.timeout_seconds)
+        frames.write(replies, _answer(reader, frame, limits, replies))
+
+
+def _private_streams() -> tuple[BinaryIO, BinaryIO]:
+    """Move the frames off descriptors 0 and 1: libraries print there whatever they like."""
+    requests = os.fdopen(os.dup(0), "rb")
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    return requests, replies
+
+
+def _receive(stream: BinaryIO, waiting: queue.SimpleQueue[frames.Frame]) -> None:
+    """Queue requests. In a thread of its own, to notice at once that the parent is gone."""
+    while (frame := frames.read(stream)) is not None:
+        waiting.put(frame)
+    os._exit(0)
+
+
+def _answer(
+    reader: Reader, frame: frames.Frame, limits: ParserLimits, replies: BinaryIO
+) -> frames.Frame:
+    def progress() -> None:
+        confinement.allow_cpu(limits.timeout_seconds)
+        frames.write(replies, {"progress": True})
+
+    source = frames.source(frame, limits, progress)
+    try:
+        return frames.success(reader.read(source))
+    except DocumentRejected as exc:
+        return frames.failure(exc)
+    except MemoryError:
+        return frames.failure(source.takes_too_much_memory())
+    except RecursionError:
+        return frames.failure(source.damaged("it is nested too deeply"))
+    except OSError as exc:
+        return frames.failure(source.damaged(exc.strerror or type(exc).__name__))
+    # The boundary of the sandbox: whatever a library raises concerns this document alone.
+    except Exception as exc:  # noqa: BLE001
+        return frames.failure(source.damaged(f"its parser failed ({type(exc).__name__}: {exc})"))
+
+
+if __name__ == "__main__":
+    main()
