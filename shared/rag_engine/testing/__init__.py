@@ -1,1 +1,9 @@
+"""What an adapter's author needs to hold an adapter to the ports' words; needs pytest and hypothesis.
+
+Subclass `ControlContract`, `StoreContract`, `ReaderContract`, `SearchContract`, `QueueContract` and
+`BlobsContract` in a test module and provide the fixtures `control` (a `Place`) and `blobs`. The
+tests are coroutines: set `asyncio_mode = "auto"` of pytest-asyncio. For readable failures call
+`pytest.register_assert_rewrite("rag_engine.testing")` before they are imported.
+"""
+
 from __future__ import annotations

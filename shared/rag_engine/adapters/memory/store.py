@@ -11,6 +11,7 @@ import numpy as np
 from rag_engine.adapters.memory.reader import MemoryReader
 from rag_engine.core.models import Document, Stage, VersionStatus
 from rag_engine.core.names import entity_key
+from rag_engine.core.vectors import canonical
 from rag_engine.errors import ModelMismatch
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class MemoryStore:
 
 
 def _stored(vector: Vectors) -> Vectors:
-    return vector.astype(np.float16).astype(np.float32)
+    return canonical(vector).astype(np.float32)
 
 
 def _document(version: Version, before: Document | None, now: float) -> Document:

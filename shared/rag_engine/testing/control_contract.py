@@ -1,0 +1,152 @@
+"""What every Control promises: workspaces apart from each other, and the same when opened again.
+
+Each test's name is the promise; see `rag_engine.ports.storage.Control`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from rag_engine.core.ids import chunk_id
+from rag_engine.errors import InvalidRequest, ModelMismatch, NotFound
+from rag_engine.testing.drafts import (
+    DIMENSIONS,
+    LEASE,
+    WORKER,
+    Draft,
+    Passage,
+    claim,
+    ingest,
+    stage,
+)
+from rag_engine.testing.observation import differences, observed
+from rag_engine.testing.store_contract import A2, A, B
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from rag_engine.ports.storage import Control, Workspace
+    from rag_engine.testing.drafts import Place
+
+
+class ControlContract:
+    """Subclass it and provide a fixture `control` that returns a `Place`."""
+
+    @pytest.fixture
+    async def opened(self, control: Place) -> AsyncIterator[Control]:
+        one = control()
+        yield one
+        await one.aclose()
+
+    @pytest.fixture
+    async def workspace(self, opened: Control) -> Workspace:
+        return await opened.open("default", create=True)
+
+    async def test_two_controls_over_one_place_see_each_others_writes(
+        self, workspace: Workspace, control: Place
+    ) -> None:
+        other = control()
+        try:
+            theirs = await other.open("default", create=True)
+            for draft in (A, B, A2):
+                await ingest(workspace, draft)
+                assert differences(await observed(workspace), await observed(theirs)) == []
+            await theirs.store.delete(["b"])
+            await ingest(theirs, A)
+            assert differences(await observed(workspace), await observed(theirs)) == []
+            async with workspace.store.snapshot() as mine, theirs.store.snapshot() as yours:
+                assert mine.counter == yours.counter
+                assert [one.id for one in (await mine.list_documents()).documents] == ["a"]
+        finally:
+            await other.aclose()
+
+    async def test_opened_again_it_shows_the_same(self, control: Place) -> None:
+        first = control()
+        workspace = await first.open("default", create=True)
+        await ingest(workspace, A, B)
+        before = await observed(workspace)
+        await workspace.queue.accept(A2.submission)
+        job = await claim(workspace)
+        await stage(workspace.store, job.lease, A2.evidence(2))
+        await first.aclose()
+        second = control()
+        try:
+            assert await second.workspaces() == ["default"]
+            workspace = await second.open("default")
+            assert differences(before, await observed(workspace)) == []
+            version = await workspace.store.finish(job.lease)
+            assert (version.number, version.chunks) == (2, 1)
+        finally:
+            await second.aclose()
+
+    async def test_workspaces_do_not_touch_each_other(self, opened: Control) -> None:
+        mine = await opened.open("mine", create=True)
+        theirs = await opened.open("theirs", create=True)
+        await ingest(mine, A)
+        before = await observed(mine)
+        await ingest(theirs, B, replace(A2, id="a"))
+        await theirs.queue.accept(A.submission)
+        assert differences(before, await observed(mine)) == []
+        assert await mine.queue.claim(WORKER, LEASE) is None
+        await theirs.store.delete(["a", "b"])
+        assert differences(before, await observed(mine)) == []
+        assert await opened.workspaces() == ["mine", "theirs"]
+
+    async def test_a_workspace_must_be_created_and_is_opened_once(self, opened: Control) -> None:
+        with pytest.raises(NotFound, match="'nowhere'"):
+            await opened.open("nowhere")
+        assert await opened.workspaces() == []
+        workspace = await opened.open("here", create=True)
+        assert await opened.open("here") is workspace
+        assert workspace.name == "here"
+        assert await opened.workspaces() == ["here"]
+
+    @pytest.mark.parametrize("name", ["", "a" * 65, "a/b", "a b", "ä", "a\n", "..\\x", "a\0"])
+    async def test_a_name_that_cannot_be_a_workspace_is_refused(
+        self, opened: Control, name: str
+    ) -> None:
+        with pytest.raises(InvalidRequest):
+            await opened.open(name, create=True)
+        assert await opened.workspaces() == []
+
+    @pytest.mark.parametrize("name", ["a", "A-Z_0.9", "x" * 64])
+    async def test_a_name_that_can_be_one_is_kept_as_it_is(
+        self, opened: Control, name: str
+    ) -> None:
+        await opened.open(name, create=True)
+        assert await opened.workspaces() == [name]
+
+    async def test_vectors_of_another_model_are_not_opened(self, control: Place) -> None:
+        first = control()
+        workspace = await first.open("default", create=True)
+        await ingest(workspace, A)
+        async with workspace.store.snapshot() as reader:
+            model = (await reader.stats()).model
+        await first.aclose()
+        assert model is not None
+        for other in (control(model="other"), control(dimensions=DIMENSIONS * 2)):
+            with pytest.raises(ModelMismatch, match=model):
+                await other.open("default")
+            await other.aclose()
+
+    async def test_a_workspace_without_vectors_takes_any_model(self, control: Place) -> None:
+        first = control()
+        workspace = await first.open("default", create=True)
+        await ingest(workspace, A)
+        await workspace.store.delete(["a"])
+        await first.aclose()
+        other = control(model="other", dimensions=2)
+        try:
+            workspace = await other.open("default")
+            draft = Draft(id="a", passages=(Passage(text="Ann", vector=(0.0, 1.0)),))
+            await ingest(workspace, draft)
+            async with workspace.store.snapshot() as reader:
+                assert (await reader.stats()).model == "other"
+                found = await reader.vectors("chunk", np.array([chunk_id("a", 1, 0)]))
+            assert found.tolist() == [[0.0, 1.0]]
+        finally:
+            await other.aclose()

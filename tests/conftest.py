@@ -1,0 +1,51 @@
+"""What holds for every test: no settings from outside, no blocking call in the event loop."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import pytest
+from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, Phase, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytest.register_assert_rewrite("rag_engine.testing")
+
+_OURS = [name for name in ("rag_engine", "rag_engine_cli") if find_spec(name)]
+_CALM = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+settings.register_profile(
+    "ci", deadline=None, derandomize=True, print_blob=True, suppress_health_check=_CALM
+)
+settings.register_profile("dev", deadline=None, print_blob=True, suppress_health_check=_CALM)
+settings.register_profile(
+    "soak",
+    deadline=None,
+    print_blob=True,
+    max_examples=5_000,
+    suppress_health_check=_CALM,
+    phases=[Phase.generate, Phase.shrink],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test sees the defaults, whatever the developer has set."""
+    for name in list(os.environ):
+        if name.startswith("RAG_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_in_the_event_loop() -> Iterator[None]:
+    """A blocking call of our code inside the event loop raises `BlockingError`.
+
+    The tests themselves may touch files: what is watched is `rag_engine` and the services.
+    """
+    with blockbuster_ctx(_OURS, excluded_modules=["rag_engine.testing"]):
+        yield

@@ -1,0 +1,35 @@
+"""The one fixture through which every adapter meets the contracts: a missing one is skipped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import places
+from rag_engine.adapters.memory import MemoryBlobs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rag_engine.ports.storage import Blobs
+    from rag_engine.testing.drafts import Place
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def control(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    try:
+        return places.place(request.param, tmp_path)
+    except ImportError as error:
+        pytest.skip(f"No store {request.param!r}: {error}")
+
+
+@pytest.fixture(params=["memory", "folder"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    if request.param == "memory":
+        return MemoryBlobs()
+    try:
+        from rag_engine.adapters.blobs.folder import FolderBlobs
+    except ImportError as error:
+        pytest.skip(f"No blob store {request.param!r}: {error}")
+    return FolderBlobs(tmp_path / "blobs")

@@ -1,0 +1,24 @@
+"""Every store keeps the words of `Control`, `Store` and `Reader`."""
+
+from __future__ import annotations
+
+from rag_engine.testing.control_contract import ControlContract
+from rag_engine.testing.reader_contract import ReaderContract
+from rag_engine.testing.search_contract import SearchContract
+from rag_engine.testing.store_contract import StoreContract
+
+
+class TestControl(ControlContract):
+    pass
+
+
+class TestStore(StoreContract):
+    pass
+
+
+class TestReader(ReaderContract):
+    pass
+
+
+class TestSearch(SearchContract):
+    pass
