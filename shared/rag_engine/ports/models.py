@@ -6,7 +6,7 @@ us to slow down) and `ModelMisbehaved` (answered with something unusable), and n
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -138,8 +138,8 @@ class ChatModel(Protocol):
 
     def complete(
         self, messages: Sequence[Message], *, max_tokens: int | None = None
-    ) -> AsyncIterator[ChatDelta]:
-        """The reply, piece by piece. Closing the iterator ends the request.
+    ) -> AsyncGenerator[ChatDelta, None]:
+        """The reply, piece by piece. Closing the generator ends the request.
 
         Raises:
             ModelMisbehaved: Also when the stream ends before the reply does.
