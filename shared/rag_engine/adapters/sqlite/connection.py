@@ -1,0 +1,220 @@
+"""Connections to one SQLite file: a writer thread, a pool of readers, errors in our words."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from rag_engine.errors import (
+    RagEngineError,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+)
+
+T = TypeVar("T")
+
+BUSY_SECONDS: Final = 30.0
+"""How long a writer waits for another process before it gives up."""
+
+READ_SECONDS: Final = 30.0
+"""How long one statement of a reader may run."""
+
+_STEPS: Final = 20_000  # virtual machine steps between two looks at the clock: about 1 ms
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a file for reading and writing, creating it when it is not there.
+
+    Durable before a commit returns (`synchronous=FULL` in WAL mode), so that what was acknowledged
+    survives a power cut.
+    """
+    connection = sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA cache_size=-32000")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    return connection
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours, naming the file and the remedy."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _translate(error, path) from error
+
+
+def _translate(error: sqlite3.DatabaseError, path: Path) -> RagEngineError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    name = str(path)
+    match code:
+        case sqlite3.SQLITE_FULL:
+            return StoreFull(
+                f"The disk that holds {name!r} is full. Nothing that was stored is lost. "
+                "Free some space and try again."
+            )
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreUnavailable(
+                f"Another process has been writing {name!r} for {BUSY_SECONDS:.0f} s. "
+                "Try again when it is done."
+            )
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return StoreUnavailable(
+                f"{name!r} cannot be written ({error}). Check that the folder exists, that it is "
+                "yours and not read-only, or choose another with --data-dir."
+            )
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StoreCorrupt(
+                f"{name!r} is damaged ({error}). Restore it from a backup, or delete it and ingest "
+                "the documents again."
+            )
+        case sqlite3.SQLITE_INTERRUPT:
+            return StoreUnavailable(
+                f"A query on {name!r} took longer than {READ_SECONDS:.0f} s. "
+                "Ask for less, or try again when the machine is less busy."
+            )
+        case _:
+            return StoreUnavailable(
+                f"{name!r} cannot be used ({error}). Check the disk and try again."
+            )
+
+
+class Writer:
+    """The one thread of this process that writes a file.
+
+    Other processes may write it too: each transaction takes the write lock at its beginning and
+    waits for it, so that it never fails half-way for having read before it wrote.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+        self._connection: sqlite3.Connection | None = None
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` in one transaction: all of it is durable when this returns, or none is.
+
+        A caller that is cancelled while it waits may find the transaction committed.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, partial(self._transact, work))
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with translated(self._path):
+            if self._connection is None:
+                self._connection = connect(self._path)
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(self._connection)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+            return result
+
+    def close(self) -> None:
+        """Wait for what is being written, then let go of the file."""
+        self._executor.shutdown(wait=True)
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class View:
+    """A read transaction: every statement in it sees the database as of one moment."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._deadline = 0.0
+        connection.set_progress_handler(self._overdue, _STEPS)
+
+    def _overdue(self) -> bool:
+        return time.monotonic() > self._deadline
+
+    def begin(self) -> None:
+        """Start a new transaction, which sees what is committed now."""
+        with self.exclusive() as connection:
+            connection.execute("BEGIN")
+            # A deferred transaction begins with its first read.
+            connection.execute("SELECT value FROM meta WHERE key = 'counter'").fetchone()
+
+    def end(self) -> None:
+        """End the transaction; ending one twice does no harm."""
+        with self._lock:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    @contextmanager
+    def exclusive(self) -> Iterator[sqlite3.Connection]:
+        """The connection for one thread at a time, with a time limit and errors in our words."""
+        with self._lock, translated(self._path):
+            self._deadline = time.monotonic() + READ_SECONDS
+            yield self._connection
+
+    def rows(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
+        """All rows of one statement."""
+        with self.exclusive() as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        with self._lock:
+            self._connection.close()
+
+
+class Readers:
+    """Connections for reading, kept for the next one who needs one."""
+
+    def __init__(self, path: Path, executor: ThreadPoolExecutor) -> None:
+        self._path = path
+        self._executor = executor
+        self._idle: list[View] = []
+        self._closed = False
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work` on a reader thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    @asynccontextmanager
+    async def view(self) -> AsyncIterator[View]:
+        """A read transaction for the time of the context."""
+        view = self._idle.pop() if self._idle else await self.run(self._open)
+        try:
+            await self.run(view.begin)
+            yield view
+        finally:
+            await asyncio.shield(self.run(partial(self._release, view)))
+
+    def _open(self) -> View:
+        with translated(self._path):
+            connection = connect(self._path)
+            connection.execute("PRAGMA query_only=ON")
+            return View(self._path, connection)
+
+    def _release(self, view: View) -> None:
+        view.end()
+        if self._closed:
+            view.close()
+        else:
+            self._idle.append(view)
+
+    def close(self) -> None:
+        """Close the idle connections now and the others when they come back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()

@@ -1,0 +1,200 @@
+-- The first schema. Never edited: what changes later is another migration.
+
+-- The schema's number, the write counter, the embedding model, and totals as exact counters.
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value
+) WITHOUT ROWID;
+
+CREATE TABLE document (
+    row INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    current INTEGER REFERENCES version (row),
+    created_at REAL,
+    updated_at REAL
+);
+CREATE INDEX document_visible ON document (id) WHERE current IS NOT NULL;
+
+-- A version is also its job. `claimable_at` is when a pending one may be claimed, or when the lease
+-- of a running one ends.
+CREATE TABLE version (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    document INTEGER NOT NULL REFERENCES document (row),
+    number INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    root TEXT,
+    submitted_title TEXT,
+    metadata TEXT NOT NULL,
+    content_hash TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL,
+    status TEXT NOT NULL,
+    stage TEXT,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    epoch INTEGER NOT NULL DEFAULT 0,
+    worker TEXT,
+    claimable_at REAL,
+    error TEXT,
+    media_type TEXT,
+    title TEXT,
+    parsed_hash TEXT,
+    warnings TEXT NOT NULL DEFAULT '[]',
+    chunks INTEGER NOT NULL DEFAULT 0,
+    requested_at REAL NOT NULL,
+    finished_at REAL,
+    UNIQUE (document, number)
+);
+CREATE INDEX version_waiting ON version (status, claimable_at) WHERE status IN ('pending', 'running');
+
+-- Evidence of versions that are not visible yet, a row a chunk, unpacked by `finish`.
+CREATE TABLE staged_chunk (
+    version INTEGER NOT NULL REFERENCES version (row),
+    ordinal INTEGER NOT NULL,
+    chunk TEXT NOT NULL,
+    lexemes TEXT NOT NULL,
+    extraction TEXT NOT NULL,
+    vector BLOB NOT NULL,
+    PRIMARY KEY (version, ordinal)
+) WITHOUT ROWID;
+CREATE TABLE staged_name (
+    version INTEGER NOT NULL REFERENCES version (row),
+    key TEXT NOT NULL,
+    vector BLOB,
+    PRIMARY KEY (version, key)
+) WITHOUT ROWID;
+CREATE INDEX staged_name_key ON staged_name (key) WHERE vector IS NOT NULL;
+
+-- Everything below belongs to current versions only.
+
+-- Metadata for filters. `kind` is 'text', 'number' or 'boolean': values compare within a kind.
+CREATE TABLE field_value (
+    field TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    value NOT NULL,
+    document INTEGER NOT NULL REFERENCES document (row),
+    PRIMARY KEY (field, kind, value, document)
+) WITHOUT ROWID;
+CREATE INDEX field_value_document ON field_value (document);
+CREATE TABLE field (
+    name TEXT PRIMARY KEY,
+    documents INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE chunk (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER NOT NULL UNIQUE,
+    document INTEGER NOT NULL REFERENCES document (row),
+    ordinal INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    start INTEGER NOT NULL,
+    "end" INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    first_page INTEGER,
+    last_page INTEGER,
+    heading_path TEXT NOT NULL
+);
+CREATE INDEX chunk_document ON chunk (document, ordinal);
+
+-- What a process holds in memory of each chunk, apart from its text so that it is read quickly:
+-- the vector (float16) and its mentions (entity row and weight, int32 each).
+CREATE TABLE chunk_vector (
+    chunk INTEGER PRIMARY KEY REFERENCES chunk (row),
+    id INTEGER NOT NULL,
+    document INTEGER NOT NULL REFERENCES document (row),
+    vector BLOB NOT NULL,
+    mentions BLOB NOT NULL
+);
+
+CREATE TABLE lexeme (
+    chunk INTEGER PRIMARY KEY REFERENCES chunk (row),
+    lexemes TEXT NOT NULL
+);
+-- The tokens are ours (core/tokens.py); `ascii` only finds them again between spaces.
+CREATE VIRTUAL TABLE lexical USING fts5 (
+    lexemes, content = 'lexeme', content_rowid = 'chunk', tokenize = 'ascii'
+);
+CREATE TABLE term (
+    term TEXT PRIMARY KEY,
+    chunks INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE entity (
+    row INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER NOT NULL UNIQUE,
+    key TEXT NOT NULL,
+    mentions INTEGER NOT NULL
+);
+CREATE TABLE entity_vector (
+    entity INTEGER PRIMARY KEY REFERENCES entity (row),
+    id INTEGER NOT NULL,
+    vector BLOB NOT NULL
+);
+-- Counted values of an entity: `kind` is 'name', 'type' or 'description'. Descriptions are ordered
+-- by hash, so that the first few distinct ones are read through the primary key.
+CREATE TABLE entity_value (
+    entity INTEGER NOT NULL REFERENCES entity (row),
+    kind TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    value TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (entity, kind, hash)
+) WITHOUT ROWID;
+
+CREATE TABLE mention (
+    chunk INTEGER NOT NULL REFERENCES chunk (row),
+    entity INTEGER NOT NULL REFERENCES entity (row),
+    name TEXT NOT NULL,
+    type TEXT NOT NULL,
+    description TEXT NOT NULL,
+    weight INTEGER NOT NULL,
+    PRIMARY KEY (chunk, entity)
+) WITHOUT ROWID;
+CREATE INDEX mention_entity ON mention (entity, weight DESC, chunk);
+
+CREATE TABLE assertion (
+    chunk INTEGER NOT NULL REFERENCES chunk (row),
+    source INTEGER NOT NULL REFERENCES entity (row),
+    target INTEGER NOT NULL REFERENCES entity (row),
+    source_name TEXT NOT NULL,
+    target_name TEXT NOT NULL,
+    keywords TEXT NOT NULL,
+    description TEXT NOT NULL,
+    weight INTEGER NOT NULL,
+    PRIMARY KEY (chunk, source, target)
+) WITHOUT ROWID;
+CREATE INDEX assertion_source ON assertion (source, target);
+CREATE INDEX assertion_target ON assertion (target, source);
+
+-- A pair of entities, both ways round, so that the relations of either are one range.
+CREATE TABLE relation (
+    source INTEGER NOT NULL REFERENCES entity (row),
+    target INTEGER NOT NULL REFERENCES entity (row),
+    assertions INTEGER NOT NULL,
+    weight INTEGER NOT NULL,
+    PRIMARY KEY (source, target)
+) WITHOUT ROWID;
+CREATE INDEX relation_weight ON relation (source, weight DESC, target);
+-- Counted keywords and descriptions of a pair, the lower row first.
+CREATE TABLE relation_value (
+    low INTEGER NOT NULL REFERENCES entity (row),
+    high INTEGER NOT NULL REFERENCES entity (row),
+    kind TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    value TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (low, high, kind, hash)
+) WITHOUT ROWID;
+
+-- Which chunks and entities went away at which write, for processes that hold older ones.
+CREATE TABLE removed (
+    counter INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    row INTEGER NOT NULL,
+    PRIMARY KEY (counter, kind, row)
+) WITHOUT ROWID;
+
+CREATE TABLE migration (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    applied_at REAL NOT NULL
+);

@@ -1,0 +1,195 @@
+"""A workspace's versions as jobs, in the same file as its documents."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rag_engine.adapters.sqlite.connection import Readers, Writer
+from rag_engine.adapters.sqlite.leases import StoredVersion, find_version, held
+from rag_engine.adapters.sqlite.queries import SQL
+from rag_engine.adapters.sqlite.rows import pack, pack_metadata, version_of
+from rag_engine.core.models import Stage, Submission, Version, VersionStatus
+from rag_engine.errors import StoreCorrupt
+from rag_engine.ports.storage import Job, Lease
+
+_UNFINISHED = (VersionStatus.PENDING, VersionStatus.RUNNING)
+
+
+class SqliteQueue:
+    """See `JobQueue`. A claim takes the write lock, so no two workers claim the same version."""
+
+    def __init__(self, writer: Writer, readers: Readers, clock: Callable[[], float]) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._clock = clock
+
+    async def accept(self, submission: Submission) -> Version:
+        """See `JobQueue.accept`."""
+
+        def write(connection: sqlite3.Connection) -> Version:
+            id = submission.document_id
+            newest = find_version(connection, "newest_version", id)
+            if newest is not None and _same(newest.version, submission):
+                return newest.version
+            connection.execute(SQL["add_document"], (id,))
+            [document, _] = connection.execute(SQL["document_row"], (id,)).fetchone()
+            now = self._clock()
+            _end_unfinished(connection, document, VersionStatus.SUPERSEDED, now)
+            number = newest.version.number + 1 if newest else 1
+            connection.execute(
+                SQL["add_version"], (document, number, *_columns(submission), now, now)
+            )
+            return _reread(connection, "newest_version", id).version
+
+        return await self._writer.run(write)
+
+    async def claim(self, worker: str, seconds: float) -> Job | None:
+        """See `JobQueue.claim`."""
+
+        def write(connection: sqlite3.Connection) -> Job | None:
+            now = self._clock()
+            found = find_version(connection, "claimable_version", now)
+            if found is None:
+                return None
+            connection.execute(SQL["add_meta"], ("epoch", 1))
+            [epoch] = connection.execute(SQL["meta"], ("epoch",)).fetchone()
+            connection.execute(SQL["lease_version"], (epoch, worker, now + seconds, found.row))
+            version = replace(
+                found.version, status=VersionStatus.RUNNING, attempt=found.version.attempt + 1
+            )
+            lease = Lease(document_id=version.document_id, version=version.number, epoch=epoch)
+            return Job(lease=lease, version=version)
+
+        return await self._writer.run(write)
+
+    async def heartbeat(self, lease: Lease, seconds: float) -> None:
+        """See `JobQueue.heartbeat`."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            now = self._clock()
+            row = held(connection, lease, now).row
+            connection.execute(SQL["extend_lease"], (now + seconds, row))
+
+        await self._writer.run(write)
+
+    async def checkpoint(
+        self,
+        lease: Lease,
+        stage: Stage,
+        *,
+        media_type: str | None = None,
+        title: str | None = None,
+        parsed_hash: str | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        """See `JobQueue.checkpoint`."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            found = held(connection, lease, self._clock())
+            known = pack(list(dict.fromkeys((*found.version.warnings, *warnings))))
+            connection.execute(
+                SQL["checkpoint"], (stage, media_type, title, parsed_hash, known, found.row)
+            )
+
+        await self._writer.run(write)
+
+    async def fail(self, lease: Lease, error: str, *, retry_in: float | None = None) -> Version:
+        """See `JobQueue.fail`."""
+
+        def write(connection: sqlite3.Connection) -> Version:
+            now = self._clock()
+            row = held(connection, lease, now).row
+            if retry_in is not None:
+                connection.execute(SQL["postpone"], (error, now + retry_in, row))
+            else:
+                connection.execute(SQL["give_up"], (error, now, row))
+                connection.execute(SQL["unstage_chunks"], (row,))
+                connection.execute(SQL["unstage_names"], (row,))
+            place = (lease.document_id, lease.version)
+            return _reread(connection, "version_by_number", *place).version
+
+        return await self._writer.run(write)
+
+    async def release_stalled(self) -> int:
+        """See `JobQueue.release_stalled`."""
+        return await self._writer.run(
+            lambda connection: connection.execute(SQL["release_stalled"], (self._clock(),)).rowcount
+        )
+
+    async def cancel(self, document_id: str) -> Version | None:
+        """See `JobQueue.cancel`."""
+
+        def write(connection: sqlite3.Connection) -> Version | None:
+            found = find_version(connection, "newest_version", document_id)
+            if found is None or found.version.status not in _UNFINISHED:
+                return None
+            [document, _] = connection.execute(SQL["document_row"], (document_id,)).fetchone()
+            _end_unfinished(connection, document, VersionStatus.CANCELLED, self._clock())
+            return _reread(connection, "newest_version", document_id).version
+
+        return await self._writer.run(write)
+
+    async def version(self, document_id: str, number: int | None = None) -> Version | None:
+        """See `JobQueue.version`."""
+        if number is None:
+            rows = await self._rows("newest_version", document_id)
+        else:
+            rows = await self._rows("version_by_number", document_id, number)
+        return version_of(rows[0]) if rows else None
+
+    async def versions(
+        self, *, status: VersionStatus | None = None, limit: int = 100
+    ) -> list[Version]:
+        """See `JobQueue.versions`."""
+        return [version_of(row) for row in await self._rows("newest_versions", status, limit)]
+
+    async def seconds_to_next(self) -> float | None:
+        """See `JobQueue.seconds_to_next`."""
+        async with self._readers.view() as view:
+            rows: list[Any] = await self._readers.run(lambda: view.rows(SQL["next_claimable"]))
+        [(at,)] = rows
+        return None if at is None else max(0.0, at - self._clock())
+
+    async def _rows(self, clause: str, *parameters: object) -> list[Any]:
+        sql = f"{SQL['version_columns']} {SQL[clause]}"
+        async with self._readers.view() as view:
+            return await self._readers.run(lambda: view.rows(sql, *parameters))
+
+
+def _columns(submission: Submission) -> tuple[Any, ...]:
+    return (
+        submission.source,
+        submission.root,
+        submission.title,
+        pack_metadata(submission.metadata),
+        submission.content_hash,
+        submission.size,
+        submission.fingerprint,
+    )
+
+
+def _same(version: Version, submission: Submission) -> bool:
+    """Whether a version already is what a submission asks for."""
+    wanted = (*_UNFINISHED, VersionStatus.INDEXED)
+    return version.status in wanted and _columns(version.submission) == _columns(submission)
+
+
+def _end_unfinished(
+    connection: sqlite3.Connection, document: int, status: VersionStatus, now: float
+) -> None:
+    connection.execute(SQL["end_unfinished"], (status, now, document))
+    connection.execute(SQL["unstage_document_chunks"], (document,))
+    connection.execute(SQL["unstage_document_names"], (document,))
+
+
+def _reread(connection: sqlite3.Connection, clause: str, *parameters: object) -> StoredVersion:
+    found = find_version(connection, clause, *parameters)
+    if found is None:
+        raise StoreCorrupt(
+            f"A row written a moment ago is not there ({parameters!r}). Check the file with: "
+            "rag-engine doctor"
+        )
+    return found

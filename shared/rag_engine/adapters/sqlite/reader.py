@@ -1,0 +1,390 @@
+"""One consistent view of a workspace's file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from rag_engine.adapters.sqlite.connection import Readers, View
+from rag_engine.adapters.sqlite.filters import compile_filter
+from rag_engine.adapters.sqlite.queries import SQL
+from rag_engine.adapters.sqlite.resident import Resident, Residents, Rows
+from rag_engine.adapters.sqlite.rows import (
+    assertion_of,
+    chunk_of,
+    document_of,
+    id_list,
+    mention_of,
+)
+from rag_engine.core import bm25
+from rag_engine.core.bm25 import Statistics
+from rag_engine.core.evidence import SELECTED, majority, selected
+from rag_engine.core.filters import Filter
+from rag_engine.core.ids import ChunkId, EntityId
+from rag_engine.core.models import Chunk, Document, Entity, Extraction, Relation
+from rag_engine.core.names import entity_key
+from rag_engine.core.vectors import Mask, best
+from rag_engine.errors import ModelMismatch
+from rag_engine.ports.storage import (
+    MAX_NEIGHBOURS,
+    Adjacency,
+    DocumentPage,
+    Hits,
+    Ids,
+    MentionEvidence,
+    NodeKind,
+    Stats,
+    Vectors,
+)
+
+T = TypeVar("T")
+
+_FEW: Final = 1500
+"""Up to this many visible chunks are all scored: reading them is quicker than the index."""
+
+_CANDIDATES: Final = 3
+"""Candidates taken from the index for each result: its BM25 has other constants than ours."""
+
+
+class SqliteReader:
+    """A `Reader` over one read transaction and the vectors as of its write counter."""
+
+    def __init__(self, readers: Readers, view: View, residents: Residents) -> None:
+        self._readers = readers
+        self._view = view
+        self._residents = residents
+        self._counter = int(str(view.rows(SQL["meta"], "counter")[0][0]))
+        self._matching: dict[Filter, Rows] = {}
+
+    @property
+    def counter(self) -> int:
+        """The write counter of this view."""
+        return self._counter
+
+    async def documents(self, ids: Sequence[str]) -> list[Document | None]:
+        """See `Reader.documents`."""
+        sql = f"{SQL['document_columns']} {SQL['documents_by_id']}"
+        rows = await self._rows(sql, id_list(ids))
+        found = {document.id: document for document in map(document_of, rows)}
+        return [found.get(id) for id in ids]
+
+    async def list_documents(
+        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+    ) -> DocumentPage:
+        """See `Reader.list_documents`."""
+        head, start = SQL["document_columns"], after or ""
+        if filter is None:
+            rows = await self._rows(f"{head} {SQL['documents_after']}", start, limit + 1)
+        else:
+            matching = await self._run(lambda: id_list(self._documents(filter).tolist()))
+            sql = f"{head} {SQL['documents_after_among']}"
+            rows = await self._rows(sql, start, matching, limit + 1)
+        documents = tuple(document_of(row) for row in rows[:limit])
+        more = len(rows) > limit and bool(documents)
+        return DocumentPage(documents=documents, next=documents[-1].id if more else None)
+
+    async def chunks(self, ids: Sequence[ChunkId]) -> list[Chunk | None]:
+        """See `Reader.chunks`."""
+        rows = await self._rows(f"{SQL['chunk_columns']} {SQL['chunks_by_id']}", id_list(ids))
+        found = {chunk.id: chunk for chunk in map(chunk_of, rows)}
+        return [found.get(id) for id in ids]
+
+    async def document_chunks(self, document_id: str) -> list[Chunk]:
+        """See `Reader.document_chunks`."""
+        sql = f"{SQL['chunk_columns']} {SQL['chunks_of_document']}"
+        return [chunk_of(row) for row in await self._rows(sql, document_id)]
+
+    async def entities(
+        self, ids: Sequence[EntityId], *, filter: Filter | None = None
+    ) -> list[Entity | None]:
+        """See `Reader.entities`."""
+        return await self._run(lambda: self._entities(ids, filter))
+
+    async def relations(
+        self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
+    ) -> list[Relation]:
+        """See `Reader.relations`."""
+        if filter is None:
+            return await self._run(lambda: self._relations(id, limit))
+        return await self._run(lambda: self._relations_among(id, limit, filter))
+
+    async def evidence(
+        self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
+    ) -> list[MentionEvidence]:
+        """See `Reader.evidence`."""
+        if filter is None:
+            rows = await self._rows(SQL["mentions_of_entity"], id, limit)
+        else:
+            matching = await self._run(lambda: id_list(self._documents(filter).tolist()))
+            rows = await self._rows(SQL["mentions_of_entity_among"], id, matching, limit)
+        return [
+            MentionEvidence(chunk_id=ChunkId(row[0]), mention=mention_of(row[1:])) for row in rows
+        ]
+
+    async def extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
+        """See `Reader.extractions`."""
+        return await self._run(lambda: self._extractions(ids))
+
+    async def search_dense(
+        self, kind: NodeKind, queries: Vectors, k: int, *, filter: Filter | None = None
+    ) -> list[Hits]:
+        """See `Reader.search_dense`."""
+        return await self._run(lambda: self._search_dense(kind, queries, k, filter))
+
+    async def search_text(
+        self, tokens: Sequence[str], k: int, *, filter: Filter | None = None
+    ) -> Hits:
+        """See `Reader.search_text`."""
+        return await self._run(lambda: self._search_text(tokens, k, filter))
+
+    async def statistics(self, tokens: Sequence[str]) -> Statistics:
+        """See `Reader.statistics`."""
+        return await self._run(lambda: self._statistics(tokens))
+
+    async def adjacency(
+        self, kind: NodeKind, ids: Ids, *, filter: Filter | None = None
+    ) -> Adjacency:
+        """See `Reader.adjacency`."""
+        return await self._run(lambda: self._adjacency(kind, ids, filter))
+
+    async def vectors(self, kind: NodeKind, ids: Ids) -> Vectors:
+        """See `Reader.vectors`."""
+        return await self._run(lambda: self._table(kind).vectors(ids))
+
+    async def stats(self) -> Stats:
+        """See `Reader.stats`."""
+        meta: dict[str, Any] = dict(await self._rows(SQL["all_meta"]))
+        fields: dict[str, Any] = dict(await self._rows(SQL["fields"]))
+        return Stats(
+            documents=meta.get("documents", 0),
+            chunks=meta.get("chunks", 0),
+            entities=meta.get("entities", 0),
+            relations=meta.get("relations", 0),
+            mentions=meta.get("mentions", 0),
+            assertions=meta.get("assertions", 0),
+            fields={name: fields[name] for name in sorted(fields) if not name.startswith("$")},
+            model=meta["model"] if meta.get("documents") else None,
+        )
+
+    # What follows runs on a reader thread.
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await self._readers.run(work)
+
+    async def _rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        return await self._run(lambda: self._view.rows(sql, *parameters))
+
+    def _resident(self) -> Resident:
+        with self._view.exclusive() as connection:
+            return self._residents.at(connection, self._counter)
+
+    def _table(self, kind: NodeKind) -> Any:
+        resident = self._resident()
+        return resident.chunks if kind == "chunk" else resident.entities
+
+    def _documents(self, filter_: Filter) -> Rows:
+        """Database rows of the documents that match, ascending."""
+        if filter_ not in self._matching:
+            sql, parameters = compile_filter(filter_)
+            rows: list[Any] = self._view.rows(sql, *parameters)
+            self._matching[filter_] = np.unique(np.array([row for (row,) in rows], dtype=np.int64))
+        return self._matching[filter_]
+
+    def _visible(self, resident: Resident, filter_: Filter | None) -> Mask:
+        if filter_ is None:
+            return resident.chunks.alive
+        return resident.visible(self._documents(filter_))
+
+    def _search_dense(
+        self, kind: NodeKind, queries: Vectors, k: int, filter_: Filter | None
+    ) -> list[Hits]:
+        resident = self._resident()
+        table = resident.chunks if kind == "chunk" else resident.entities
+        if queries.shape[1] != table.values.shape[1]:
+            raise ModelMismatch(
+                f"The query has {queries.shape[1]} dimensions, the workspace's vectors have "
+                f"{table.values.shape[1]}. Ask with the model that made them."
+            )
+        allowed = None
+        if filter_ is not None:
+            allowed = self._visible(resident, filter_)
+            if kind == "entity":
+                allowed = resident.graph.mentioned(allowed, len(resident.entity_rows))
+        found = table.search(queries, k, allowed)
+        return [Hits(ids=ids, scores=scores) for ids, scores in found]
+
+    def _statistics(self, tokens: Sequence[str]) -> Statistics:
+        totals: list[Any] = self._view.rows(SQL["all_meta"])
+        meta = dict(totals)
+        rows: list[Any] = self._view.rows(SQL["frequencies"], id_list(sorted(set(tokens))))
+        chunks = int(meta.get("chunks", 0))
+        return Statistics(
+            documents=chunks,
+            average_length=meta.get("length", 0) / chunks if chunks else 0.0,
+            frequency={term: count for term, count in rows},
+        )
+
+    def _search_text(self, tokens: Sequence[str], k: int, filter_: Filter | None) -> Hits:
+        resident, statistics = self._resident(), self._statistics(tokens)
+        visible = self._visible(resident, filter_)
+        size = int(np.count_nonzero(visible))
+        if size <= _FEW:
+            rows = resident.chunk_rows[visible]
+        else:
+            wanted = bm25.informative(tokens, statistics)
+            everything = size == np.count_nonzero(resident.chunks.alive)
+            among = None if everything else resident.chunk_rows[visible]
+            rows = self._candidates(wanted, _CANDIDATES * k, among)
+        lexemes: list[Any] = self._view.rows(SQL["lexemes"], id_list(rows.tolist()))
+        scores = bm25.score(tokens, [text for _, text in lexemes], statistics)
+        found = scores > 0
+        rows = np.array([row for row, _ in lexemes], dtype=np.int64)[found]
+        ids, scores = best(resident.chunks.ids[resident.chunk_positions(rows)], scores[found], k)
+        return Hits(ids=ids, scores=scores)
+
+    def _candidates(self, tokens: Sequence[str], most: int, among: Rows | None) -> Rows:
+        match = " OR ".join(f'"{token}"' for token in tokens)
+        if not match:
+            return np.zeros(0, dtype=np.int64)
+        rows: list[Any]
+        if among is None:
+            rows = self._view.rows(SQL["search_lexical"], match, most)
+        else:
+            listed = id_list(among.tolist())
+            rows = self._view.rows(SQL["search_lexical_among"], match, listed, most)
+        return np.array([row for (row,) in rows], dtype=np.int64)
+
+    def _adjacency(self, kind: NodeKind, ids: Ids, filter_: Filter | None) -> Adjacency:
+        resident = self._resident()
+        visible, graph = self._visible(resident, filter_), resident.graph
+        if kind == "chunk":
+            rows = resident.chunks.rows(ids)
+            offsets, targets, weights, degrees = graph.of_chunks(rows, visible, MAX_NEIGHBOURS)
+            neighbours = resident.entities.ids[targets]
+        else:
+            rows = resident.entities.rows(ids)
+            offsets, targets, weights, degrees = graph.of_entities(
+                rows, visible, resident.chunks.ids, MAX_NEIGHBOURS
+            )
+            neighbours = resident.chunks.ids[targets]
+        return Adjacency(
+            offsets=offsets,
+            neighbours=neighbours,
+            weights=weights.astype(np.int64),
+            degrees=degrees,
+        )
+
+    def _entities(self, ids: Sequence[EntityId], filter_: Filter | None) -> list[Entity | None]:
+        rows: list[Any] = self._view.rows(SQL["entities"], id_list(ids))
+        found: dict[int, Entity] = {}
+        for id, row, key, mentions in rows:
+            if filter_ is None:
+                found[id] = Entity(
+                    id=EntityId(id),
+                    key=key,
+                    name=self._value(SQL["entity_top_value"], row, "name"),
+                    type=self._value(SQL["entity_top_value"], row, "type"),
+                    mentions=mentions,
+                    descriptions=self._values(SQL["entity_descriptions"], row, SELECTED),
+                )
+            elif entity := self._entity_among(EntityId(id), key, filter_):
+                found[id] = entity
+        return [found.get(id) for id in ids]
+
+    def _entity_among(self, id: EntityId, key: str, filter_: Filter) -> Entity | None:
+        """An entity as the evidence of matching documents makes it."""
+        matching = id_list(self._documents(filter_).tolist())
+        rows: list[Any] = self._view.rows(SQL["mentions_of_entity_among"], id, matching, -1)
+        if not rows:
+            return None
+        names, types = defaultdict[str, int](int), defaultdict[str, int](int)
+        for _, name, kind, _, _ in rows:
+            names[name] += 1
+            types[kind] += bool(kind)
+        return Entity(
+            id=id,
+            key=key,
+            name=majority(names.items()),
+            type=majority((kind, count) for kind, count in types.items() if count),
+            mentions=len(rows),
+            descriptions=selected(row[3] for row in rows),
+        )
+
+    def _relations(self, id: EntityId, limit: int) -> list[Relation]:
+        rows: list[Any] = self._view.rows(SQL["relations_of_entity"], id, limit)
+        found = []
+        for source, target, other, assertions, weight in rows:
+            low, high = min(source, target), max(source, target)
+            values = [
+                self._values(SQL["relation_values"], low, high, kind, SELECTED)
+                for kind in ("keywords", "description")
+            ]
+            relation = Relation(
+                source=id,
+                target=EntityId(other),
+                target_name=self._value(SQL["entity_top_value"], target, "name"),
+                assertions=assertions,
+                weight=weight,
+                keywords=values[0],
+                descriptions=values[1],
+            )
+            found.append(relation)
+        return found
+
+    def _relations_among(self, id: EntityId, limit: int, filter_: Filter) -> list[Relation]:
+        """Relations as the evidence of matching documents makes them."""
+        matching = id_list(self._documents(filter_).tolist())
+        rows: list[Any] = self._view.rows(SQL["assertions_of_entity_among"], id, matching)
+        grouped = defaultdict[int, list[Any]](list)
+        for other, *rest in rows:
+            grouped[other].append(rest)
+        weights = {other: sum(row[2] for row in group) for other, group in grouped.items()}
+        chosen = sorted(grouped, key=lambda other: (-weights[other], other))[:limit]
+        entities = self._entities([EntityId(other) for other in chosen], filter_)
+        return [
+            Relation(
+                source=id,
+                target=entity.id,
+                target_name=entity.name,
+                assertions=len(grouped[entity.id]),
+                weight=weights[entity.id],
+                keywords=selected(row[0] for row in grouped[entity.id]),
+                descriptions=selected(row[1] for row in grouped[entity.id]),
+            )
+            for entity in entities
+            if entity is not None
+        ]
+
+    def _extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
+        listed = id_list(ids)
+        mentions, assertions = defaultdict[int, list[Any]](list), defaultdict[int, list[Any]](list)
+        for id, *row in self._view.rows(SQL["mentions_of_chunks"], listed):
+            mentions[int(str(id))].append(mention_of(row))
+        for id, *row in self._view.rows(SQL["assertions_of_chunks"], listed):
+            assertions[int(str(id))].append(assertion_of(row))
+        known = self._table("chunk").rows(np.array(ids, dtype=np.int64)) >= 0
+        return [
+            (
+                Extraction(
+                    mentions=tuple(sorted(mentions[id], key=lambda one: entity_key(one.name))),
+                    assertions=tuple(
+                        sorted(
+                            assertions[id],
+                            key=lambda one: (entity_key(one.source), entity_key(one.target)),
+                        )
+                    ),
+                )
+                if there
+                else None
+            )
+            for id, there in zip(ids, known.tolist(), strict=True)
+        ]
+
+    def _value(self, sql: str, *parameters: object) -> str:
+        return next(iter(self._values(sql, *parameters)), "")
+
+    def _values(self, sql: str, *parameters: object) -> tuple[str, ...]:
+        return tuple(str(row[0]) for row in self._view.rows(sql, *parameters))

@@ -1,0 +1,174 @@
+"""What a process holds in memory of a workspace: vectors and mentions, as of one write counter.
+
+A newer state is made from an older one by reading only what was added and removed in between.
+States are immutable and share their arrays, so a reader keeps the one of its own snapshot.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_engine.adapters.sqlite.queries import SQL
+from rag_engine.core.mentions import MentionGraph
+from rag_engine.core.vectors import Mask, Positions, VectorTable
+
+_KEPT: Final = 4
+"""Recent states kept for readers whose snapshot is a little older than the newest state."""
+
+_WASTE: Final = 0.3
+"""Share of dead rows above which everything is read anew."""
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """The state at `counter`.
+
+    Attributes:
+        chunk_rows: Database row of each chunk, ascending.
+        chunk_documents: Database row of the document of each chunk.
+        entity_rows: Database row of each entity, ascending.
+    """
+
+    counter: int
+    chunk_rows: Rows
+    chunk_documents: Rows
+    chunks: VectorTable
+    entity_rows: Rows
+    entities: VectorTable
+    graph: MentionGraph
+
+    @classmethod
+    def empty(cls, dimensions: int) -> Resident:
+        """The state before the first write."""
+        none = np.zeros(0, dtype=np.int64)
+        nothing = VectorTable.of(none, np.zeros((0, dimensions), dtype=np.float16))
+        return cls(0, none, none, nothing, none, nothing, MentionGraph.empty())
+
+    @property
+    def wasteful(self) -> bool:
+        """Whether so many rows are dead that reading everything anew is better."""
+        rows = len(self.chunk_rows) + len(self.entity_rows)
+        alive = np.count_nonzero(self.chunks.alive) + np.count_nonzero(self.entities.alive)
+        return rows > 1000 and rows - int(alive) > _WASTE * rows
+
+    def chunk_positions(self, rows: Rows) -> Positions:
+        """Positions of chunks by their database rows, all of which are held."""
+        positions: Positions = np.searchsorted(self.chunk_rows, rows)
+        return positions
+
+    def visible(self, documents: Rows) -> Mask:
+        """Which chunks belong to documents with these database rows."""
+        highest = int(self.chunk_documents.max(initial=0))
+        wanted = np.zeros(highest + 1, dtype=np.bool_)
+        wanted[documents[documents <= highest]] = True
+        mask: Mask = wanted[self.chunk_documents] & self.chunks.alive
+        return mask
+
+    def followed(self, connection: sqlite3.Connection, counter: int) -> Resident:
+        """The state at the connection's snapshot, whose counter is `counter`."""
+        removed = connection.execute(SQL["removed_since"], (self.counter,)).fetchall()
+        # Entities before chunks, whose mentions name their rows.
+        state = self.without(removed).with_entities(connection).with_chunks(connection)
+        return replace(state, counter=counter)
+
+    def without(self, removed: list[tuple[str, int]]) -> Resident:
+        """This state without chunks and entities, given by kind and database row."""
+        chunks = np.array([row for kind, row in removed if kind == "chunk"], dtype=np.int64)
+        entities = np.array([row for kind, row in removed if kind == "entity"], dtype=np.int64)
+        return replace(
+            self,
+            chunks=self.chunks.without(_held(self.chunk_rows, chunks)),
+            entities=self.entities.without(_held(self.entity_rows, entities)),
+        )
+
+    def with_entities(self, connection: sqlite3.Connection) -> Resident:
+        """This state with the entities that were added to the database since."""
+        last = int(self.entity_rows[-1]) if len(self.entity_rows) else 0
+        found = connection.execute(SQL["entity_vectors_after"], (last,)).fetchall()
+        if not found:
+            return self
+        rows, ids, vectors = zip(*found, strict=True)
+        return replace(
+            self,
+            entity_rows=np.concatenate((self.entity_rows, np.array(rows, dtype=np.int64))),
+            entities=self.entities.extended(np.array(ids, dtype=np.int64), self._values(vectors)),
+        )
+
+    def with_chunks(self, connection: sqlite3.Connection) -> Resident:
+        """This state with the chunks that were added to the database since."""
+        last = int(self.chunk_rows[-1]) if len(self.chunk_rows) else 0
+        found = connection.execute(SQL["chunk_vectors_after"], (last,)).fetchall()
+        if not found:
+            return self
+        rows, ids, documents, vectors, packed = zip(*found, strict=True)
+        chunks = self.chunks.extended(np.array(ids, dtype=np.int64), self._values(vectors))
+        mentions = np.frombuffer(b"".join(packed), dtype="<i4").reshape(-1, 2)
+        counts = np.array([len(one) // 8 for one in packed], dtype=np.int64)
+        graph = self.graph.extended(
+            counts,
+            np.searchsorted(self.entity_rows, mentions[:, 0]),
+            mentions[:, 1].astype(np.int32),
+            chunks.ids,
+            self.entities.ids,
+        )
+        return replace(
+            self,
+            chunk_rows=np.concatenate((self.chunk_rows, np.array(rows, dtype=np.int64))),
+            chunk_documents=np.concatenate(
+                (self.chunk_documents, np.array(documents, dtype=np.int64))
+            ),
+            chunks=chunks,
+            graph=graph,
+        )
+
+    def _values(self, vectors: tuple[bytes, ...]) -> npt.NDArray[np.float16]:
+        dimensions = self.chunks.values.shape[1]
+        return np.frombuffer(b"".join(vectors), dtype="<f2").reshape(-1, dimensions)
+
+
+def _held(rows: Rows, wanted: Rows) -> Positions:
+    """Positions of those of `wanted` that are among `rows`."""
+    if not len(rows):
+        return np.zeros(0, dtype=np.intp)
+    places = np.minimum(np.searchsorted(rows, wanted), len(rows) - 1)
+    found: Positions = places[rows[places] == wanted]
+    return found
+
+
+class Residents:
+    """The states of one workspace that this process holds."""
+
+    def __init__(self, dimensions: int) -> None:
+        self._dimensions = dimensions
+        self._lock = threading.Lock()
+        self._states: OrderedDict[int, Resident] = OrderedDict()
+
+    def at(self, connection: sqlite3.Connection, counter: int) -> Resident:
+        """The state at the connection's snapshot, whose counter is `counter`."""
+        with self._lock:
+            if counter in self._states:
+                return self._states[counter]
+            state = self._base(connection, counter).followed(connection, counter)
+            if state.wasteful:
+                state = Resident.empty(self._dimensions).followed(connection, counter)
+            self._states[counter] = state
+            while len(self._states) > _KEPT:
+                del self._states[min(self._states)]
+            return state
+
+    def _base(self, connection: sqlite3.Connection, counter: int) -> Resident:
+        """The nearest older state from which the log of removals leads here."""
+        older = [one for one in self._states if one < counter]
+        [(first,)] = connection.execute(SQL["removed_from"]).fetchall()
+        if older and max(older) >= first:
+            return self._states[max(older)]
+        return Resident.empty(self._dimensions)

@@ -1,0 +1,164 @@
+"""Rows of the database to records of the domain, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rag_engine.core.ids import ChunkId
+from rag_engine.core.models import (
+    Assertion,
+    Chunk,
+    Document,
+    Extraction,
+    Mention,
+    Metadata,
+    Stage,
+    Submission,
+    Version,
+    VersionStatus,
+)
+
+Row = Sequence[Any]
+
+
+def pack(value: object) -> str:
+    """JSON with one form for each value, so that equal values are equal texts."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def id_list(ids: Sequence[Any]) -> str:
+    """Ids or strings for `json_each(?)`."""
+    return json.dumps(list(ids))
+
+
+def pack_metadata(metadata: Metadata) -> str:
+    """Metadata as JSON; tuples become lists."""
+    return pack(dict(metadata))
+
+
+def metadata_of(text: str) -> Metadata:
+    """Metadata from JSON; lists become tuples."""
+    loaded: Mapping[str, Any] = json.loads(text)
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in loaded.items()}
+
+
+def document_of(row: Row) -> Document:
+    """A row of `document_columns`."""
+    return Document(
+        id=row[0],
+        source=row[1],
+        root=row[2],
+        title=row[3],
+        media_type=row[4] or "",
+        metadata=metadata_of(row[5]),
+        version=row[6],
+        content_hash=row[7],
+        parsed_hash=row[8] or "",
+        size=row[9],
+        chunks=row[10],
+        created_at=row[11],
+        updated_at=row[12],
+    )
+
+
+def version_of(row: Row) -> Version:
+    """A row of `version_columns`."""
+    submission = Submission(
+        document_id=row[0],
+        source=row[2],
+        root=row[3],
+        title=row[4],
+        metadata=metadata_of(row[5]),
+        content_hash=row[6],
+        size=row[7],
+        fingerprint=row[8],
+    )
+    return Version(
+        submission=submission,
+        number=row[1],
+        status=VersionStatus(row[9]),
+        stage=Stage(row[10]) if row[10] else None,
+        attempt=row[11],
+        error=row[12],
+        media_type=row[13],
+        title=row[14],
+        parsed_hash=row[15],
+        warnings=tuple(json.loads(row[16])),
+        chunks=row[17],
+        requested_at=row[18],
+        finished_at=row[19],
+    )
+
+
+def chunk_of(row: Row) -> Chunk:
+    """A row of `chunk_columns`."""
+    return Chunk(
+        id=ChunkId(row[0]),
+        document_id=row[1],
+        version=row[2],
+        ordinal=row[3],
+        text=row[4],
+        start=row[5],
+        end=row[6],
+        tokens=row[7],
+        pages=None if row[8] is None else (row[8], row[9]),
+        heading_path=tuple(json.loads(row[10])),
+    )
+
+
+def pack_chunk(chunk: Chunk) -> str:
+    """A chunk for staging."""
+    pages = list(chunk.pages) if chunk.pages else None
+    return pack(
+        [chunk.id, chunk.ordinal, chunk.text, chunk.start, chunk.end, chunk.tokens, pages]
+        + [list(chunk.heading_path)]
+    )
+
+
+def staged_chunk_of(text: str, document_id: str, version: int) -> Chunk:
+    """A staged chunk."""
+    id, ordinal, body, start, end, tokens, pages, heading_path = json.loads(text)
+    return Chunk(
+        id=ChunkId(id),
+        document_id=document_id,
+        version=version,
+        ordinal=ordinal,
+        text=body,
+        start=start,
+        end=end,
+        tokens=tokens,
+        pages=(pages[0], pages[1]) if pages else None,
+        heading_path=tuple(heading_path),
+    )
+
+
+def mention_of(row: Row) -> Mention:
+    """Columns name, type, description, weight."""
+    return Mention(name=row[0], type=row[1], description=row[2], weight=row[3])
+
+
+def assertion_of(row: Row) -> Assertion:
+    """Columns source_name, target_name, keywords, description, weight."""
+    return Assertion(
+        source=row[0], target=row[1], keywords=row[2], description=row[3], weight=row[4]
+    )
+
+
+def pack_extraction(extraction: Extraction) -> str:
+    """An extraction for staging."""
+    mentions = [[m.name, m.type, m.description, m.weight] for m in extraction.mentions]
+    assertions = [
+        [a.source, a.target, a.keywords, a.description, a.weight] for a in extraction.assertions
+    ]
+    return pack([mentions, assertions])
+
+
+def extraction_of(text: str) -> Extraction:
+    """A staged extraction."""
+    mentions, assertions = json.loads(text)
+    return Extraction(
+        mentions=tuple(mention_of(row) for row in mentions),
+        assertions=tuple(assertion_of(row) for row in assertions),
+    )
