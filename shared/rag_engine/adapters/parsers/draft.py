@@ -157,6 +157,6 @@ def usable_title(title: str | None) -> str | None:
 
 
 def first_title(headings: Sequence[Heading]) -> str | None:
-    """The first heading, which has to be of the highest level among the first ones."""
-    top = min((heading.level for heading in headings[:3]), default=0)
-    return next((heading.title for heading in headings[:3] if heading.level == top), None)
+    """The first heading of the highest level among the first ten."""
+    top = min((heading.level for heading in headings[:10]), default=0)
+    return next((heading.title for heading in headings[:10] if heading.level == top), None)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from rag_engine.adapters.parsers import sniff
+from rag_engine.adapters.parsers.archive import parse_archive
+from rag_engine.adapters.parsers.hypertext import parse_html
+from rag_engine.adapters.parsers.mail import parse_mail
+from rag_engine.adapters.parsers.markup import parse_xml
 from rag_engine.adapters.parsers.ocr import Recogniser, parse_image
+from rag_engine.adapters.parsers.office import parse_office
+from rag_engine.adapters.parsers.package import package, unpacked_size
+from rag_engine.adapters.parsers.slides import parse_slides
 from rag_engine.adapters.parsers.source import Source
 from rag_engine.adapters.parsers.text import parse_text
 from rag_engine.core.models import ParsedDocument
 from rag_engine.errors import DocumentUnreadable
 
-_OFFICE = frozenset(
-    {
-        *(sniff.DOCX, sniff.DOC, sniff.PPTX, sniff.PPT, sniff.XLSX, sniff.XLS),
-        *(sniff.ODT, sniff.ODS, sniff.ODP, sniff.RTF, sniff.EPUB, sniff.OUTLOOK),
-    }
-)
+_CONTAINERS = frozenset({sniff.DOCX, sniff.XLSX, sniff.ODT, sniff.ODS, sniff.ODP, sniff.EPUB})
+_OFFICE = _CONTAINERS | {sniff.DOC, sniff.PPT, sniff.XLS, sniff.RTF, sniff.OUTLOOK}
 
 
 class Reader:
@@ -31,22 +34,60 @@ class Reader:
         """
         kind = source.media_type
         if kind in sniff.TEXTS:
-            return parse_text(source, source.path.read_bytes())
+            return parse_text(source, source.read())
         if kind == sniff.HTML:
-            from rag_engine.adapters.parsers.hypertext import parse_html
+            return parse_html(source, source.read())
+        if kind == sniff.XML:
+            return parse_xml(source)
+        if kind == sniff.MAIL:
+            return parse_mail(source, self._nested)
+        return self._read_binary(source)
 
-            return parse_html(source, source.path.read_bytes())
+    def _read_binary(self, source: Source) -> ParsedDocument:
+        kind = source.media_type
         if kind == sniff.PDF:
             from rag_engine.adapters.parsers.pdf import parse_pdf
 
             return parse_pdf(source, self._recogniser)
         if kind in sniff.IMAGES:
             return parse_image(source, self._recogniser)
+        if kind == sniff.PPTX:
+            return parse_slides(source)
+        if kind == sniff.ZIP:
+            return parse_archive(source, self._nested)
+        if kind in _CONTAINERS:
+            with package(source):
+                return parse_office(source)
         if kind in _OFFICE:
-            from rag_engine.adapters.parsers.office import parse_office
-
             return parse_office(source)
+        if kind == sniff.ENCRYPTED_OFFICE:
+            raise source.encrypted()
         raise unknown(source)
+
+    def _nested(self, outer: Source, name: str, data: bytes) -> ParsedDocument:
+        """Read a file that is inside another."""
+        inner = Source(
+            path=outer.path,
+            name=f"{outer.name}/{name}",
+            media_type=sniff.UNKNOWN,
+            limits=outer.limits,
+            data=data,
+            progress=outer.progress,
+            depth=outer.depth + 1,
+            unpacked=outer.unpacked + _claimed(outer),
+        )
+        if not data:
+            raise inner.empty("the file has no bytes")
+        with inner.open() as file:
+            return self.read(inner.of_type(sniff.sniff(file, name)))
+
+
+def _claimed(outer: Source) -> int:
+    """What an archive adds to the bytes unpacked around its members."""
+    if outer.media_type != sniff.ZIP:
+        return len(outer.data or b"")
+    with package(outer) as archive:
+        return unpacked_size(archive)
 
 
 def unknown(source: Source) -> DocumentUnreadable:

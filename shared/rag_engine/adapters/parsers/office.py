@@ -66,6 +66,8 @@ def extract(source: Source) -> Any:
         enable_quality_processing=False,
     )
     try:
+        if source.data is not None:
+            return kreuzberg.extract_bytes_sync(source.data, source.media_type, config)
         return kreuzberg.extract_file_sync(source.path, source.media_type, config)
     except kreuzberg.KreuzbergError as exc:
         if "assword" in str(exc) or "ncrypt" in str(exc):

@@ -84,9 +84,10 @@ class SandboxedParser:
             source = Source(path=path, name=name, media_type=sniff.UNKNOWN, limits=self._limits)
             if size == 0:
                 raise source.empty("the file has no bytes")
-            source = source.of_type(sniff.sniff(path, name))
+            with source.open() as file:
+                source = source.of_type(sniff.sniff(file, name))
             if source.media_type in sniff.TEXTS and size <= _INLINE_BYTES:
-                return parse_text(source, path.read_bytes())
+                return parse_text(source, source.read())
         except FileNotFoundError:
             raise DocumentUnreadable(f"{name!r} does not exist. Check the path.") from None
         except OSError as exc:

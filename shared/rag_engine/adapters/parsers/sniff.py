@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import mmap
 import re
 import zipfile
-from pathlib import Path, PurePath
+from pathlib import PurePath
+from typing import BinaryIO
 
 from rag_engine.adapters.parsers.charset import decode, utf16_without_mark
 
@@ -56,13 +56,17 @@ _IMAGE_MARKS = (
 )
 _COMPOUND_MARK = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # Names of streams in a compound file, as they stand in its directory.
-_COMPOUND_STREAMS = (
-    ("EncryptedPackage", ENCRYPTED_OFFICE),
-    ("WordDocument", DOC),
-    ("Workbook", XLS),
-    ("PowerPoint Document", PPT),
-    ("__substg1.0_", OUTLOOK),
-    ("Book", XLS),
+_COMPOUND_STREAMS = tuple(
+    (stream.encode("utf-16-le"), kind)
+    for stream, kind in (
+        ("EncryptedPackage", ENCRYPTED_OFFICE),
+        # A mail may hold any of the others, and a presentation a workbook.
+        ("__substg1.0_", OUTLOOK),
+        ("PowerPoint Document", PPT),
+        ("WordDocument", DOC),
+        ("Workbook", XLS),
+        ("Book", XLS),
+    )
 )
 _BY_ZIP_MEMBER = (("word/", DOCX), ("ppt/", PPTX), ("xl/", XLSX))
 _BY_SUFFIX = {
@@ -95,25 +99,23 @@ _MAIL_HEADERS = frozenset(
 _BINARY_CHARACTERS = bytes({*range(0x20)} - {7, 8, 9, 10, 12, 13, 27})
 
 
-def sniff(path: Path, name: str) -> str:
-    """The media type of a file.
+def sniff(file: BinaryIO, name: str) -> str:
+    """The media type of an open file.
 
     Raises:
         OSError: The file cannot be read.
     """
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    binary = _by_mark(head, path)
-    return binary or _by_text(head, name, path)
+    head = file.read(HEAD_BYTES)
+    return _by_mark(head, file) or _by_text(head, name, file)
 
 
-def _by_mark(head: bytes, path: Path) -> str | None:
+def _by_mark(head: bytes, file: BinaryIO) -> str | None:
     if b"%PDF-" in head[:1024]:
         return PDF
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
-        return _of_zip(path)
+        return _of_zip(file)
     if head.startswith(_COMPOUND_MARK):
-        return _of_compound(path)
+        return _of_compound(file)
     if head.startswith(b"{\\rtf"):
         return RTF
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -121,10 +123,10 @@ def _by_mark(head: bytes, path: Path) -> str | None:
     return next((kind for mark, kind in _IMAGE_MARKS if head.startswith(mark)), None)
 
 
-def _of_zip(path: Path) -> str:
+def _of_zip(file: BinaryIO) -> str:
     """Which kind of container a ZIP is; a damaged one stays a ZIP and fails as such."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
             if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
                 declared = archive.read("mimetype").decode("ascii", "replace").strip()
@@ -141,15 +143,19 @@ def _of_zip(path: Path) -> str:
     return ZIP
 
 
-def _of_compound(path: Path) -> str:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for stream, kind in _COMPOUND_STREAMS:
-            if data.find(stream.encode("utf-16-le")) >= 0:
-                return kind
-    return UNKNOWN
+def _of_compound(file: BinaryIO) -> str:
+    """Which program a compound file is from, by the names in its directory."""
+    file.seek(0)
+    found: set[str] = set()
+    rest = b""
+    while chunk := file.read(1024 * 1024):
+        data = rest + chunk
+        found.update(kind for mark, kind in _COMPOUND_STREAMS if mark in data)
+        rest = data[-64:]
+    return next((kind for _, kind in _COMPOUND_STREAMS if kind in found), UNKNOWN)
 
 
-def _by_text(head: bytes, name: str, path: Path) -> str:
+def _by_text(head: bytes, name: str, file: BinaryIO) -> str:
     if is_binary(head):
         return UNKNOWN
     text = decode(head).text
@@ -164,7 +170,7 @@ def _by_text(head: bytes, name: str, path: Path) -> str:
     if _XML_START.match(text):
         return HTML if re.search(r"<html\b", text[:2048], re.IGNORECASE) else XML
     if text.lstrip()[:1] in {"{", "["}:
-        return _of_json(text, path, suffix, name)
+        return _of_json(text, file, suffix, name)
     if known == HTML and re.search(r"<[a-z!/]", text[:HEAD_BYTES], re.IGNORECASE):
         return HTML
     return _code_or_plain(suffix, name)
@@ -175,12 +181,13 @@ def _code_or_plain(suffix: str, name: str) -> str:
     return CODE if is_code else PLAIN
 
 
-def _of_json(text: str, path: Path, suffix: str, name: str) -> str:
+def _of_json(text: str, file: BinaryIO, suffix: str, name: str) -> str:
     """Notebook, JSON, JSON lines, or text that merely begins with a bracket."""
-    if '"nbformat"' in text or (suffix == ".ipynb" and '"cells"' in text):
+    if '"nbformat"' in text and '"cells"' in text:
         return NOTEBOOK
-    if suffix == ".ipynb" and b'"nbformat"' in path.read_bytes():
-        return NOTEBOOK
+    if suffix == ".ipynb":
+        file.seek(0)
+        return NOTEBOOK if b'"nbformat"' in file.read() else JSON
     if suffix == ".json":
         return JSON
     first_line = text.lstrip().split("\n", 1)[0].strip().rstrip(",")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from rag_engine.adapters.parsers.limits import ParserLimits, in_words, setting
 from rag_engine.errors import DocumentEmpty, DocumentTooLarge, DocumentUnreadable
@@ -21,19 +23,29 @@ class Source:
 
     Attributes:
         name: What the user calls it; error messages show it.
+        data: Its bytes, where it came out of an archive or a mail and is no file of its own.
         media_type: As told from the bytes.
         progress: To be called after each step that may take long; it resets the time limit.
         depth: How many archives or mails it is nested in.
-        unpacked: Bytes unpacked so far by the archives around it.
+        unpacked: Bytes that the archives around it unpack to.
     """
 
     path: Path
     name: str
     media_type: str
     limits: ParserLimits
+    data: bytes | None = None
     progress: Callable[[], None] = _ignore
     depth: int = 0
     unpacked: int = 0
+
+    def open(self) -> BinaryIO:
+        """The file, open for reading from its start."""
+        return self.path.open("rb") if self.data is None else io.BytesIO(self.data)
+
+    def read(self) -> bytes:
+        """All its bytes."""
+        return self.path.read_bytes() if self.data is None else self.data
 
     def of_type(self, media_type: str) -> Source:
         """The same file, told to be of another type."""
