@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_engine.adapters.memory import MemoryControl
 from rag_engine.testing.drafts import DIMENSIONS, MODEL
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from rag_engine.adapters.memory.tables import Tables
     from rag_engine.ports.storage import Control
-    from rag_engine.testing.drafts import Place
+
+STORES = ("memory", "sqlite")
+
+
+class MissingStore(Exception):
+    """The adapter, or what it needs, is not there."""
 
 
 class Clock:
     """Seconds that pass when they are told to, and a little at every look."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tick: float = 0.001) -> None:
         self.now = 1_000_000.0
+        self._tick = tick
 
     def __call__(self) -> float:
-        self.now += 0.001
+        self.now += self._tick
         return self.now
 
 
 class MemoryPlace:
     """Workspaces in one mapping, which outlives the controls that open it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Clock) -> None:
         del folder
-        self._clock = Clock()
+        self._clock = clock
         self._tables: dict[str, Tables] = {}
 
     def __call__(self, *, model: str = MODEL, dimensions: int = DIMENSIONS) -> Control:
@@ -42,17 +52,15 @@ class MemoryPlace:
 
 
 class SqlitePlace:
-    """Workspaces in a folder.
+    """Workspaces in a folder."""
 
-    Raises:
-        ImportError: The adapter is not there.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        from rag_engine.adapters.sqlite import SqliteControl
-
-        self._clock = Clock()
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        try:
+            from rag_engine.adapters.sqlite import SqliteControl
+        except ImportError as error:
+            raise MissingStore(f"No store 'sqlite': {error}") from error
         self._control = SqliteControl
+        self._clock = clock
         self._folder = folder / "data"
 
     def __call__(self, *, model: str = MODEL, dimensions: int = DIMENSIONS) -> Control:
@@ -62,12 +70,25 @@ class SqlitePlace:
         self._clock.now += seconds
 
 
-PLACES: dict[str, type[MemoryPlace] | type[SqlitePlace]] = {
-    "memory": MemoryPlace,
-    "sqlite": SqlitePlace,
-}
+Fixed = MemoryPlace | SqlitePlace
 
 
-def place(name: str, folder: Path) -> Place:
-    """Make a fresh place of that kind."""
-    return PLACES[name](folder)
+def place(store: str, folder: Path, clock: Clock | None = None) -> Fixed:
+    """Make a fresh place.
+
+    Raises:
+        MissingStore: It cannot be made here.
+    """
+    kind = {"memory": MemoryPlace, "sqlite": SqlitePlace}[store]
+    return kind(folder, clock or Clock())
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """Make a folder for tests that need one for every example; in memory where that is possible."""
+    shm = Path("/dev/shm")  # noqa: S108
+    path = Path(tempfile.mkdtemp(prefix="rag-engine-", dir=shm if shm.is_dir() else None))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)

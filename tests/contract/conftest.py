@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from rag_engine.testing.drafts import Place
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=places.STORES)
 def control(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     try:
         return places.place(request.param, tmp_path)
-    except ImportError as error:
-        pytest.skip(f"No store {request.param!r}: {error}")
+    except places.MissingStore as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(params=["memory", "folder"])

@@ -106,7 +106,7 @@ class Stats:
     Attributes:
         fields: The metadata fields of its documents and how many documents have a value in each.
         model: Name of the embedding model its vectors were made by, or `None` while it shows no
-            chunk.
+            document.
     """
 
     documents: int
@@ -177,7 +177,7 @@ class Reader(Protocol):
         ...
 
     async def extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
-        """All the evidence found in visible chunks: mentions and assertions sorted by names.
+        """All the evidence found in visible chunks, in its canonical form, sorted by entity keys.
 
         A visible chunk without evidence has an empty `Extraction`, an unknown chunk `None`.
         """
@@ -208,8 +208,9 @@ class Reader(Protocol):
     ) -> Hits:
         """The `k` best visible chunks by BM25 over `core.tokens`, scored by `core.bm25`.
 
-        Every token is searched for, every chunk that holds one of them is found, and none other;
-        what is not worth searching for is left out by the caller (`core.bm25.informative`).
+        A chunk that holds none of the tokens is never found. Among a thousand visible chunks or
+        fewer the result is exact. Among more, candidates are found by the tokens that
+        `core.bm25.informative` picks; all tokens count in their scores.
         """
         ...
 
@@ -264,9 +265,7 @@ class Lease:
 class ChunkEvidence:
     """All that one chunk brings into the store.
 
-    The extractor has seen to it, and no store checks: each entity key is mentioned once and is not
-    empty; an assertion joins two different entities, spelled as this chunk's mentions spell them;
-    there is at most one for each ordered pair.
+    A store keeps the extraction in the form that `core.evidence.canonical` gives it.
 
     Attributes:
         chunk: The chunk itself.
@@ -294,7 +293,8 @@ class Store(Protocol):
         The chunks belong to the version of the lease. Nothing is written when an error is raised.
 
         Returns:
-            The entity keys mentioned so far by this version that have no vector yet, sorted.
+            The entity keys mentioned so far by this version that have no vector yet, sorted: none
+            was staged for this version, and none was visible when the key was mentioned.
 
         Raises:
             LeaseLost: The lease is no longer held.
@@ -305,8 +305,7 @@ class Store(Protocol):
     async def stage_names(self, lease: Lease, keys: Sequence[str], vectors: Vectors) -> None:
         """Write the vectors of entity keys, shape `(len(keys), dimensions)`.
 
-        A vector is kept as long as some evidence, visible or staged, mentions its key; a key that
-        none mentions is passed over.
+        They are staged as the evidence is, for this version alone, and go with it.
 
         Raises:
             LeaseLost: The lease is no longer held.
@@ -320,9 +319,11 @@ class Store(Protocol):
         The old version's evidence goes, the counters follow, the lease ends. The version is
         indexed, its last stage is `write`, it has no error and knows its number of chunks. The
         document's title is the submission's, else the parser's; media type and parsed hash are
-        empty where no checkpoint recorded them.
+        empty where no checkpoint recorded them. Older versions of the document are forgotten.
 
         Raises:
+            InvalidRequest: A key that `stage` returned has been given no vector, and is not known
+                from another document by now. Nothing is changed.
             LeaseLost: The lease is no longer held, or a newer version was requested.
         """
         ...

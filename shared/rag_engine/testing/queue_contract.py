@@ -190,12 +190,15 @@ class QueueContract:
         version = await work(workspace, job, replace(DRAFT, passages=()))
         assert version.chunks == 0
 
-    async def test_superseding_leaves_what_is_indexed_as_it_is(self, workspace: Workspace) -> None:
+    async def test_what_is_indexed_is_known_until_a_newer_one_is_finished(
+        self, workspace: Workspace
+    ) -> None:
         await ingest(workspace, DRAFT)
         await workspace.queue.accept(replace(WANTED, title="Other"))
         assert (await self._version(workspace, 1)).status is VersionStatus.INDEXED
         await work(workspace, await claim(workspace), DRAFT)
-        assert (await self._version(workspace, 1)).status is VersionStatus.INDEXED
+        assert await workspace.queue.version("a", 1) is None
+        assert (await self._version(workspace)).number == 2
 
     async def test_a_claimed_version_runs(self, workspace: Workspace) -> None:
         accepted = await workspace.queue.accept(WANTED)

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_engine.adapters.memory.reader import MemoryReader
+from rag_engine.core.evidence import canonical as canonical_extraction
 from rag_engine.core.models import Document, Stage, VersionStatus
 from rag_engine.core.names import entity_key
 from rag_engine.core.vectors import canonical
-from rag_engine.errors import ModelMismatch
+from rag_engine.errors import InvalidRequest, ModelMismatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from rag_engine.adapters.memory.tables import Tables
+    from rag_engine.adapters.memory.tables import Tables, VersionKey
     from rag_engine.core.models import Version
     from rag_engine.ports.storage import ChunkEvidence, Lease, Reader, Vectors
 
@@ -42,37 +43,54 @@ class MemoryStore:
         self._check(*(one.vector for one in evidence))
         self._tables.adopt(self._model, self._dimensions)
         key = (lease.document_id, lease.version)
-        staged = {one.chunk.id: replace(one, vector=_stored(one.vector)) for one in evidence}
+        staged = {one.chunk.id: _stored(one) for one in evidence}
         self._tables.evidence[key] = {**self._tables.evidence.get(key, {}), **staged}
-        mentioned = {
-            entity_key(mention.name)
-            for one in self._tables.evidence[key].values()
-            for mention in one.extraction.mentions
-        }
-        return sorted(mentioned - self._tables.names.keys())
+        names = dict(self._tables.staged_names.get(key, {}))
+        for one in staged.values():
+            for mention in one.extraction.mentions:
+                name = entity_key(mention.name)
+                if names.get(name) is None:
+                    names[name] = self._tables.names.get(name)
+        self._tables.staged_names[key] = names
+        return sorted(name for name, vector in names.items() if vector is None)
 
     async def stage_names(self, lease: Lease, keys: Sequence[str], vectors: Vectors) -> None:
         self._tables.held(lease, self._clock())
         self._check(*vectors)
-        rows = zip(keys, vectors, strict=True)
-        self._tables.names |= {key: _stored(vector) for key, vector in rows}
-        self._tables.drop([])
+        key = (lease.document_id, lease.version)
+        named = {name: _rounded(vector) for name, vector in zip(keys, vectors, strict=True)}
+        self._tables.staged_names[key] = {**self._tables.staged_names.get(key, {}), **named}
 
     async def finish(self, lease: Lease) -> Version:
         now = self._clock()
         row = self._tables.held(lease, now)
         key = (lease.document_id, lease.version)
         chunks = self._tables.evidence.setdefault(key, {})
+        self._show_names(key)
         row = replace(
             row, version=replace(row.version, stage=Stage.WRITE, error=None, chunks=len(chunks))
         )
         version = self._tables.end(row, VersionStatus.INDEXED, now)
         before = self._tables.documents.get(lease.document_id)
         self._tables.documents[lease.document_id] = _document(version, before, now)
-        if before is not None:
-            self._tables.drop([(before.id, before.version)])
+        older = [one for one in self._tables.versions if one[0] == key[0] and one[1] < key[1]]
+        for one in older:
+            del self._tables.versions[one]
+        self._tables.drop(older)
         self._tables.counter += 1
         return version
+
+    def _show_names(self, key: VersionKey) -> None:
+        staged = self._tables.staged_names.get(key, {})
+        new = self._tables.mentioned(key) - self._tables.names.keys()
+        vectors = {name: vector for name in new if (vector := staged[name]) is not None}
+        if vectors.keys() != new:
+            raise InvalidRequest(
+                f"These names have no vector: {sorted(new - vectors.keys())}. "
+                "Give `stage_names` all that `stage` returned."
+            )
+        self._tables.names |= vectors
+        self._tables.staged_names.pop(key, None)
 
     async def delete(self, document_ids: Sequence[str]) -> int:
         gone = {id for id, _ in self._tables.versions} & set(document_ids)
@@ -98,7 +116,12 @@ class MemoryStore:
                 )
 
 
-def _stored(vector: Vectors) -> Vectors:
+def _stored(evidence: ChunkEvidence) -> ChunkEvidence:
+    extraction = canonical_extraction(evidence.extraction)
+    return replace(evidence, vector=_rounded(evidence.vector), extraction=extraction)
+
+
+def _rounded(vector: Vectors) -> Vectors:
     return canonical(vector).astype(np.float32)
 
 

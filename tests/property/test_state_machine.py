@@ -1,0 +1,345 @@
+"""SQLite against the reference store, step by step: the same answers to everything, always.
+
+`OPERATIONS` (default 2,000) says how many steps to take in all and `SEED` which; the same seed
+takes the same steps. `make soak` takes many more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+import places
+from rag_engine.core.ids import chunk_id
+from rag_engine.core.models import Stage, VersionStatus
+from rag_engine.core.tokens import tokenize
+from rag_engine.errors import RagEngineError
+from rag_engine.ports.storage import Adjacency, Hits, Job
+from rag_engine.testing import strategies
+from rag_engine.testing.drafts import LEASE, WORKER, id_of, int64, lattice, work
+from rag_engine.testing.observation import adjacency_rows, differences, hits_rows, observe
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from rag_engine.core.filters import Filter
+    from rag_engine.core.models import Submission
+    from rag_engine.ports.storage import Control, NodeKind, Reader, Workspace
+    from rag_engine.testing.drafts import Draft
+
+OPERATIONS = int(os.environ.get("OPERATIONS", "2000"))
+SEED = int(os.environ.get("SEED", "1"))
+STEPS = 50
+_TOLERANCE = 1e-6
+_SAME = "the reference and SQLite differ"
+
+
+class Side:
+    """One of the two stores, with what it handed out."""
+
+    def __init__(self, place: places.Fixed) -> None:
+        self.place = place
+        self.jobs: list[Job] = []
+        self.readers: dict[int, Reader] = {}
+        self.control: Control
+        self.workspace: Workspace
+
+    async def open(self) -> None:
+        self.control = self.place()
+        self.workspace = await self.control.open("default", create=True)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Does the same to both stores and compares every answer and, after each step, everything."""
+
+    jobs = Bundle("jobs")
+    snapshots = Bundle("snapshots")
+    steps = 0
+    seen: ClassVar[Counter[VersionStatus]] = Counter()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cleanup = ExitStack()
+        folder = self._cleanup.enter_context(places.folder())
+        self._runner = self._cleanup.enter_context(asyncio.Runner())
+        self._clock = places.Clock(tick=0.0)
+        self._sides = [Side(places.place(name, folder, self._clock)) for name in places.STORES]
+        self._drafts: dict[tuple[str, int], Draft] = {}
+        self._before: dict[int, Any] = {}
+        self._open = AsyncExitStack()
+        self._run(self._reopen())
+
+    def teardown(self) -> None:
+        self._run(self._close())
+        self._cleanup.close()
+
+    # What is asked for and worked on
+
+    @rule(draft=strategies.drafts())
+    def accept(self, draft: Draft) -> None:
+        self._accept(draft)
+
+    @rule(draft=strategies.drafts())
+    def add(self, draft: Draft) -> None:
+        """A document all the way in, unless others wait before it."""
+        if self._accept(draft):
+            index = self._claim()
+            if index is not None:
+                job = self._sides[0].jobs[index]
+                mine = self._drafts[job.lease.document_id, job.lease.version]
+                self._both(lambda side: work(side.workspace, side.jobs[index], mine))
+
+    @rule(target=jobs)
+    def claim(self) -> Any:
+        index = self._claim()
+        return multiple() if index is None else index
+
+    @rule(job=jobs, part=st.sampled_from(("all", "first", "last", "none")), names=st.booleans())
+    def stage(self, job: int, part: str, names: bool) -> None:
+        lease = self._sides[0].jobs[job].lease
+        evidence = self._drafts[lease.document_id, lease.version].evidence(lease.version)
+        some = {"all": evidence, "first": evidence[:1], "last": evidence[-1:], "none": []}[part]
+        missing = self._both(lambda side: side.workspace.store.stage(side.jobs[job].lease, some))
+        if names and isinstance(missing, list) and missing:
+            vectors = np.stack([lattice(key) for key in missing])
+            self._both(
+                lambda side: side.workspace.store.stage_names(
+                    side.jobs[job].lease, missing, vectors
+                )
+            )
+
+    @rule(
+        job=jobs,
+        stage=st.sampled_from(Stage),
+        found=st.fixed_dictionaries(
+            {},
+            optional={
+                "media_type": st.sampled_from(("text/plain", "text/html")),
+                "title": st.sampled_from(("", "Title")),
+                "parsed_hash": st.sampled_from(("h1", "h2")),
+                "warnings": st.lists(st.sampled_from(("w1", "w2")), max_size=2),
+            },
+        ),
+    )
+    def checkpoint(self, job: int, stage: Stage, found: dict[str, Any]) -> None:
+        self._both(
+            lambda side: side.workspace.queue.checkpoint(side.jobs[job].lease, stage, **found)
+        )
+
+    @rule(job=jobs, seconds=st.sampled_from((1.0, LEASE)))
+    def heartbeat(self, job: int, seconds: float) -> None:
+        self._both(lambda side: side.workspace.queue.heartbeat(side.jobs[job].lease, seconds))
+
+    @rule(job=jobs, retry_in=st.sampled_from((None, 0.0, 10.0)))
+    def fail(self, job: int, retry_in: float | None) -> None:
+        self._both(
+            lambda side: side.workspace.queue.fail(
+                side.jobs[job].lease, f"Attempt {job} broke.", retry_in=retry_in
+            )
+        )
+
+    @rule(job=jobs)
+    def finish(self, job: int) -> None:
+        self._both(lambda side: side.workspace.store.finish(side.jobs[job].lease))
+
+    # What comes in between
+
+    @rule(id=st.sampled_from(strategies.IDS))
+    def cancel(self, id: str) -> None:
+        self._both(lambda side: side.workspace.queue.cancel(id))
+
+    @rule(ids=st.lists(st.sampled_from(strategies.IDS), max_size=3))
+    def delete(self, ids: list[str]) -> None:
+        self._both(lambda side: side.workspace.store.delete(ids))
+
+    @rule(seconds=st.sampled_from((1.0, 10.0, LEASE * 2)))
+    def pass_time(self, seconds: float) -> None:
+        self._clock.now += seconds
+
+    @rule()
+    def release_stalled(self) -> None:
+        self._both(lambda side: side.workspace.queue.release_stalled())
+
+    @rule()
+    def restart(self) -> None:
+        self._run(self._close())
+        self._run(self._reopen())
+
+    @rule(target=snapshots)
+    def snapshot(self) -> int:
+        number = len(self._before)
+        self._before[number] = self._run(self._open_readers(number))
+        return number
+
+    @rule(snapshot=snapshots)
+    def look_at_a_snapshot(self, snapshot: int) -> None:
+        for side in self._sides:
+            if snapshot in side.readers:
+                now = self._run(observe(side.readers[snapshot]))
+                assert not differences(self._before[snapshot], now, tolerance=_TOLERANCE)
+
+    # What is asked
+
+    @rule(
+        filter=st.none() | strategies.filters(),
+        kind=st.sampled_from(("chunk", "entity")),
+        k=st.integers(0, 5),
+        texts=st.lists(strategies.texts(), max_size=3),
+    )
+    def search(self, filter: Filter | None, kind: NodeKind, k: int, texts: list[str]) -> None:
+        tokens = [token for text in texts for token in tokenize(text)]
+        queries = np.stack([lattice(text) for text in ("", *texts)])
+        self._ask(lambda one: one.search_text(tokens, k, filter=filter))
+        self._ask(lambda one: one.search_dense(kind, queries, k, filter=filter))
+        self._ask(lambda one: one.statistics(tokens))
+
+    @rule(filter=st.none() | strategies.filters(), limit=st.integers(1, 4))
+    def walk(self, filter: Filter | None, limit: int) -> None:
+        entities = [id_of(name) for name in strategies.NAMES]
+        documents = [*strategies.IDS, "nobody"]
+        chunks = [chunk_id(id, 1, ordinal) for id in documents for ordinal in range(3)]
+        for id in entities:
+            self._ask(lambda one, id=id: one.relations(id, limit=limit, filter=filter))
+            self._ask(lambda one, id=id: one.evidence(id, limit=limit, filter=filter))
+        self._ask(lambda one: one.entities(entities, filter=filter))
+        self._ask(lambda one: one.adjacency("entity", int64(entities), filter=filter))
+        self._ask(lambda one: one.adjacency("chunk", int64(chunks), filter=filter))
+        self._ask(lambda one: one.chunks(chunks))
+        self._ask(lambda one: one.extractions(chunks))
+        self._ask(lambda one: one.documents(documents))
+
+    @rule(filter=strategies.filters())
+    def observe_under_a_filter(self, filter: Filter) -> None:
+        self._ask(lambda one: observe(one, filter=filter))
+
+    @rule(
+        filter=st.none() | strategies.filters(),
+        limit=st.integers(1, 3),
+        after=st.sampled_from((None, *strategies.IDS)),
+    )
+    def list_documents(self, filter: Filter | None, limit: int, after: str | None) -> None:
+        self._ask(lambda one: one.list_documents(after=after, limit=limit, filter=filter))
+
+    @invariant()
+    def everything_is_the_same(self) -> None:
+        StoreMachine.steps += 1
+        self._ask(observe)
+        versions = self._both(lambda side: side.workspace.queue.versions())
+        StoreMachine.seen.update(version["status"] for version in versions)
+        self._both(lambda side: side.workspace.queue.seconds_to_next())
+        status = list(VersionStatus)[StoreMachine.steps % len(VersionStatus)]
+        self._both(lambda side: side.workspace.queue.versions(status=status, limit=2))
+        for id, number in self._drafts:
+            self._both(lambda side, id=id, number=number: side.workspace.queue.version(id, number))
+
+    def _accept(self, draft: Draft) -> bool:
+        self._clock.now += 1.0  # whose turn it is must not hang on the names
+        submission: Submission = draft.submission
+        version = self._both(lambda side: side.workspace.queue.accept(submission))
+        assert not isinstance(version, str), version
+        self._drafts[draft.id, version["number"]] = draft
+        return version["status"] == VersionStatus.PENDING
+
+    def _claim(self) -> int | None:
+        claimed = self._both(self._claim_on)
+        return None if claimed is None else len(self._sides[0].jobs) - 1
+
+    async def _claim_on(self, side: Side) -> Any:
+        job = await side.workspace.queue.claim(WORKER, LEASE)
+        if job is None:
+            return None
+        side.jobs.append(job)
+        return job.version
+
+    async def _open_readers(self, number: int) -> Any:
+        for side in self._sides:
+            reader = await self._open.enter_async_context(side.workspace.store.snapshot())
+            side.readers[number] = reader
+        return await observe(self._sides[0].readers[number])
+
+    async def _close(self) -> None:
+        await self._open.aclose()
+        for side in self._sides:
+            side.readers.clear()
+            await side.control.aclose()
+
+    async def _reopen(self) -> None:
+        for side in self._sides:
+            await side.open()
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return self._runner.run(coroutine)
+
+    def _both(self, call: Callable[[Side], Awaitable[Any]]) -> Any:
+        """Do it on both, compare what came of it, and return what came of it on the reference."""
+        left, right = (self._run(_outcome(call, side)) for side in self._sides)
+        found = differences(left, right, tolerance=_TOLERANCE)
+        assert not found, (_SAME, found)
+        return left
+
+    def _ask(self, question: Callable[[Reader], Awaitable[Any]]) -> Any:
+        async def ask(side: Side) -> Any:
+            async with side.workspace.store.snapshot() as reader:
+                return await question(reader)
+
+        return self._both(ask)
+
+
+async def _outcome(call: Callable[[Side], Awaitable[Any]], side: Side) -> Any:
+    try:
+        return _plain(await call(side))
+    except RagEngineError as error:
+        return f"raised {type(error).__name__}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Hits):
+        return hits_rows(value)
+    if isinstance(value, Adjacency):
+        return adjacency_rows(value)
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+@pytest.mark.timeout(0)
+def test_sqlite_holds_against_the_reference() -> None:
+    try:
+        with places.folder() as folder:
+            places.place("sqlite", folder)
+    except places.MissingStore as error:
+        pytest.skip(str(error))
+    print(f"SEED={SEED} OPERATIONS={OPERATIONS}")
+    StoreMachine.steps = 0
+    StoreMachine.seen.clear()
+    run_state_machine_as_test(
+        hypothesis.seed(SEED)(StoreMachine),
+        settings=settings(
+            max_examples=1 + OPERATIONS * 5 // 4 // STEPS,  # some end a little early
+            stateful_step_count=STEPS,
+            deadline=None,
+            derandomize=False,
+            database=None,
+        ),
+    )
+    print(f"{StoreMachine.steps} states compared: {dict(StoreMachine.seen)}")
+    assert StoreMachine.steps >= OPERATIONS
+    assert StoreMachine.seen.keys() == set(VersionStatus)
