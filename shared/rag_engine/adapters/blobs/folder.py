@@ -47,7 +47,7 @@ class FolderBlobs:
     async def local(self, hash: str) -> AsyncIterator[Path]:
         """See `Blobs.local`."""
         path = self._path(hash)
-        if not await asyncio.to_thread(path.is_file):
+        if not _HASH.fullmatch(hash) or not await asyncio.to_thread(path.is_file):
             raise _missing(hash)
         yield path
 
@@ -60,7 +60,7 @@ class FolderBlobs:
 
         def remove() -> None:
             with self._translated():
-                for hash in hashes:
+                for hash in filter(_HASH.fullmatch, hashes):
                     self._path(hash).unlink(missing_ok=True)
 
         await asyncio.to_thread(remove)
@@ -98,6 +98,8 @@ class FolderBlobs:
             _flush_folder(folder)
 
     def _read(self, hash: str) -> bytes:
+        if not _HASH.fullmatch(hash):
+            raise _missing(hash)
         try:
             content = self._path(hash).read_bytes()
         except FileNotFoundError:

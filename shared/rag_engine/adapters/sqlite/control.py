@@ -133,14 +133,16 @@ class SqliteControl:
                     f"{mine}). Upgrade with: pip install --upgrade rag-engine-server"
                 )
             connection.execute(SQL["set_meta"], (key, mine))
-        other = meta.get("model") != self._model
-        if other and (meta.get("chunks", 0) or _has_staged(connection)):
+        same = meta.get("model") == self._model and meta.get("dimensions") == self._dimensions
+        if not same and (meta.get("chunks", 0) or _has_staged(connection)):
             raise ModelMismatch(
-                f"The vectors of workspace {name!r} were made by {meta['model']!r}, not by "
-                f"{self._model!r}. Set RAG_EMBEDDING_MODEL back, or ingest the documents into a "
+                f"The vectors of workspace {name!r} were made by {meta['model']!r} "
+                f"({meta['dimensions']} dimensions), not by {self._model!r} "
+                f"({self._dimensions} dimensions). Set RAG_EMBEDDING_MODEL back, or ingest the documents into a "
                 "new workspace."
             )
         connection.execute(SQL["set_meta"], ("model", self._model))
+        connection.execute(SQL["set_meta"], ("dimensions", self._dimensions))
         connection.execute(SQL["add_meta"], ("counter", 0))
 
 

@@ -18,7 +18,7 @@ from rag_engine.core.evidence import Tally
 from rag_engine.core.ids import entity_id, text_hash
 from rag_engine.core.models import Chunk, Extraction
 from rag_engine.core.names import entity_key
-from rag_engine.errors import StoreCorrupt
+from rag_engine.errors import InvalidRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Ledger:
         Args:
             document: Database row of the document.
             staged: Its chunks in order.
-            names: The vector of every entity key that is mentioned.
+            names: Vectors of the entity keys that are mentioned, as far as they were staged.
         """
         tally = Tally()
         for one in staged:
@@ -104,11 +104,11 @@ class Ledger:
         """Database rows of all entities of a tally, adding those that are new."""
         rows = self._rows_of(tally)
         new = sorted(tally.entities.keys() - rows.keys())
+        if missing := [key for key in new if not names.get(key)]:
+            raise InvalidRequest(
+                f"The names {missing!r} were staged without vectors. Write them with `stage_names`."
+            )
         for row, key in enumerate(new, self._next_row("entity")):
-            if key not in names:
-                raise StoreCorrupt(
-                    f"The name {key!r} was staged without a vector. Ingest the document again."
-                )
             self._connection.execute(SQL["add_entity"], (row, entity_id(key), key))
             self._connection.execute(SQL["add_entity_vector"], (row, entity_id(key), names[key]))
             rows[key] = row

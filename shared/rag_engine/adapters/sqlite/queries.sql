@@ -50,10 +50,10 @@ WHERE d.id IN (SELECT value FROM json_each(?));
 WHERE d.row = ?;
 
 -- name: documents_after
-WHERE d.id > ? ORDER BY d.id LIMIT ?;
+WHERE (?1 IS NULL OR d.id > ?1) ORDER BY d.id LIMIT ?2;
 
 -- name: documents_after_among
-WHERE d.id > ? AND d.row IN (SELECT value FROM json_each(?)) ORDER BY d.id LIMIT ?;
+WHERE (?1 IS NULL OR d.id > ?1) AND d.row IN (SELECT value FROM json_each(?2)) ORDER BY d.id LIMIT ?3;
 
 -- name: fields
 SELECT name, documents FROM field;
@@ -159,6 +159,9 @@ FROM version AS v JOIN document AS d ON d.row = v.document;
 -- name: newest_version
 WHERE d.id = ? ORDER BY v.number DESC LIMIT 1;
 
+-- name: newest_wanted_version
+WHERE d.id = ? AND v.status IN ('pending', 'running', 'indexed') ORDER BY v.number DESC LIMIT 1;
+
 -- name: version_by_number
 WHERE d.id = ? AND v.number = ?;
 
@@ -233,9 +236,8 @@ SET chunk = excluded.chunk, lexemes = excluded.lexemes, extraction = excluded.ex
 
 -- name: stage_known_name
 INSERT INTO staged_name (version, key, vector)
-VALUES (?1, ?2, coalesce(
-    (SELECT vector FROM entity_vector WHERE entity = (SELECT row FROM entity WHERE id = ?3)),
-    (SELECT vector FROM staged_name WHERE key = ?2 AND vector IS NOT NULL LIMIT 1)
+VALUES (?1, ?2, (
+    SELECT vector FROM entity_vector WHERE entity = (SELECT row FROM entity WHERE id = ?3)
 ))
 ON CONFLICT (version, key) DO NOTHING;
 
@@ -243,8 +245,7 @@ ON CONFLICT (version, key) DO NOTHING;
 SELECT key FROM staged_name WHERE version = ? AND vector IS NULL ORDER BY key;
 
 -- name: stage_name
-INSERT INTO staged_name (version, key, vector) VALUES (?, ?, ?)
-ON CONFLICT (version, key) DO UPDATE SET vector = excluded.vector;
+UPDATE staged_name SET vector = ? WHERE version = ? AND key = ?;
 
 -- name: staged_chunks
 SELECT chunk, lexemes, extraction, vector FROM staged_chunk WHERE version = ? ORDER BY ordinal;

@@ -31,9 +31,10 @@ class SqliteQueue:
 
         def write(connection: sqlite3.Connection) -> Version:
             id = submission.document_id
+            wanted = find_version(connection, "newest_wanted_version", id)
+            if wanted is not None and _same(wanted.version, submission):
+                return wanted.version
             newest = find_version(connection, "newest_version", id)
-            if newest is not None and _same(newest.version, submission):
-                return newest.version
             connection.execute(SQL["add_document"], (id,))
             [document, _] = connection.execute(SQL["document_row"], (id,)).fetchone()
             now = self._clock()
@@ -173,8 +174,7 @@ def _columns(submission: Submission) -> tuple[Any, ...]:
 
 def _same(version: Version, submission: Submission) -> bool:
     """Whether a version already is what a submission asks for."""
-    wanted = (*_UNFINISHED, VersionStatus.INDEXED)
-    return version.status in wanted and _columns(version.submission) == _columns(submission)
+    return _columns(version.submission) == _columns(submission)
 
 
 def _end_unfinished(

@@ -57,7 +57,7 @@ class SqliteReader:
         self._view = view
         self._residents = residents
         self._counter = int(str(view.rows(SQL["meta"], "counter")[0][0]))
-        self._matching: dict[Filter, Rows] = {}
+        self._matching: dict[str, Rows] = {}
 
     @property
     def counter(self) -> int:
@@ -75,13 +75,13 @@ class SqliteReader:
         self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
     ) -> DocumentPage:
         """See `Reader.list_documents`."""
-        head, start = SQL["document_columns"], after or ""
+        head = SQL["document_columns"]
         if filter is None:
-            rows = await self._rows(f"{head} {SQL['documents_after']}", start, limit + 1)
+            rows = await self._rows(f"{head} {SQL['documents_after']}", after, limit + 1)
         else:
             matching = await self._run(lambda: id_list(self._documents(filter).tolist()))
             sql = f"{head} {SQL['documents_after_among']}"
-            rows = await self._rows(sql, start, matching, limit + 1)
+            rows = await self._rows(sql, after, matching, limit + 1)
         documents = tuple(document_of(row) for row in rows[:limit])
         more = len(rows) > limit and bool(documents)
         return DocumentPage(documents=documents, next=documents[-1].id if more else None)
@@ -187,11 +187,12 @@ class SqliteReader:
 
     def _documents(self, filter_: Filter) -> Rows:
         """Database rows of the documents that match, ascending."""
-        if filter_ not in self._matching:
-            sql, parameters = compile_filter(filter_)
+        sql, parameters = compile_filter(filter_)
+        key = f"{sql} {parameters!r}"  # as text, in which `True`, `1` and `1.0` differ
+        if key not in self._matching:
             rows: list[Any] = self._view.rows(sql, *parameters)
-            self._matching[filter_] = np.unique(np.array([row for (row,) in rows], dtype=np.int64))
-        return self._matching[filter_]
+            self._matching[key] = np.unique(np.array([row for (row,) in rows], dtype=np.int64))
+        return self._matching[key]
 
     def _visible(self, resident: Resident, filter_: Filter | None) -> Mask:
         if filter_ is None:
@@ -208,11 +209,9 @@ class SqliteReader:
                 f"The query has {queries.shape[1]} dimensions, the workspace's vectors have "
                 f"{table.values.shape[1]}. Ask with the model that made them."
             )
-        allowed = None
-        if filter_ is not None:
-            allowed = self._visible(resident, filter_)
-            if kind == "entity":
-                allowed = resident.graph.mentioned(allowed, len(resident.entity_rows))
+        allowed = None if filter_ is None else self._visible(resident, filter_)
+        if allowed is not None and kind == "entity":
+            allowed = resident.graph.mentioned(allowed, len(resident.entity_rows))
         found = table.search(queries, k, allowed)
         return [Hits(ids=ids, scores=scores) for ids, scores in found]
 

@@ -62,7 +62,6 @@ CREATE TABLE staged_name (
     vector BLOB,
     PRIMARY KEY (version, key)
 ) WITHOUT ROWID;
-CREATE INDEX staged_name_key ON staged_name (key) WHERE vector IS NOT NULL;
 
 -- Everything below belongs to current versions only.
 

@@ -23,6 +23,7 @@ from rag_engine.adapters.sqlite.rows import (
     pack_extraction,
     staged_chunk_of,
 )
+from rag_engine.core.evidence import canonical
 from rag_engine.core.filters import fields_of, values_of
 from rag_engine.core.ids import entity_id
 from rag_engine.core.models import Document, Stage, Version, VersionStatus
@@ -61,10 +62,11 @@ class SqliteStore:
         keys: set[str] = set()
         for one in evidence:
             self._check(one.vector)
-            keys.update(entity_key(mention.name) for mention in one.extraction.mentions)
+            extraction = canonical(one.extraction)
+            keys.update(entity_key(mention.name) for mention in extraction.mentions)
             rows.append(
                 (one.chunk.ordinal, pack_chunk(one.chunk), one.lexemes)
-                + (pack_extraction(one.extraction), _bytes(one.vector))
+                + (pack_extraction(extraction), _bytes(one.vector))
             )
 
         def write(connection: sqlite3.Connection) -> list[str]:
@@ -83,7 +85,7 @@ class SqliteStore:
 
         def write(connection: sqlite3.Connection) -> None:
             version = held(connection, lease, self._clock()).row
-            rows = [(version, key, _bytes(one)) for key, one in zip(keys, vectors, strict=True)]
+            rows = [(_bytes(one), version, key) for key, one in zip(keys, vectors, strict=True)]
             connection.executemany(SQL["stage_name"], rows)
 
         await self._writer.run(write)
