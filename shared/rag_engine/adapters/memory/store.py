@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_engine.adapters.memory.reader import MemoryReader
-from rag_engine.core.evidence import canonical as canonical_extraction
 from rag_engine.core.models import Document, Stage, VersionStatus
-from rag_engine.core.names import entity_key
 from rag_engine.core.vectors import canonical
-from rag_engine.errors import InvalidRequest, ModelMismatch
+from rag_engine.errors import ModelMismatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from rag_engine.adapters.memory.tables import Tables, VersionKey
+    from rag_engine.adapters.memory.tables import Tables
     from rag_engine.core.models import Version
     from rag_engine.ports.storage import ChunkEvidence, Lease, Reader, Vectors
 
@@ -43,30 +41,22 @@ class MemoryStore:
         self._check(*(one.vector for one in evidence))
         self._tables.adopt(self._model, self._dimensions)
         key = (lease.document_id, lease.version)
-        staged = {one.chunk.id: _stored(one) for one in evidence}
+        staged = {one.chunk.id: replace(one, vector=_stored(one.vector)) for one in evidence}
         self._tables.evidence[key] = {**self._tables.evidence.get(key, {}), **staged}
-        names = dict(self._tables.staged_names.get(key, {}))
-        for one in staged.values():
-            for mention in one.extraction.mentions:
-                name = entity_key(mention.name)
-                if names.get(name) is None:
-                    names[name] = self._tables.names.get(name)
-        self._tables.staged_names[key] = names
-        return sorted(name for name, vector in names.items() if vector is None)
+        return sorted(self._tables.mentioned(key) - self._tables.names.keys())
 
     async def stage_names(self, lease: Lease, keys: Sequence[str], vectors: Vectors) -> None:
         self._tables.held(lease, self._clock())
         self._check(*vectors)
-        key = (lease.document_id, lease.version)
-        named = {name: _rounded(vector) for name, vector in zip(keys, vectors, strict=True)}
-        self._tables.staged_names[key] = {**self._tables.staged_names.get(key, {}), **named}
+        mentioned = self._tables.mentioned((lease.document_id, lease.version))
+        named = {key: _stored(vector) for key, vector in zip(keys, vectors, strict=True)}
+        self._tables.names |= {key: named[key] for key in named.keys() & mentioned}
 
     async def finish(self, lease: Lease) -> Version:
         now = self._clock()
         row = self._tables.held(lease, now)
         key = (lease.document_id, lease.version)
         chunks = self._tables.evidence.setdefault(key, {})
-        self._show_names(key)
         row = replace(
             row, version=replace(row.version, stage=Stage.WRITE, error=None, chunks=len(chunks))
         )
@@ -79,18 +69,6 @@ class MemoryStore:
         self._tables.drop(older)
         self._tables.counter += 1
         return version
-
-    def _show_names(self, key: VersionKey) -> None:
-        staged = self._tables.staged_names.get(key, {})
-        new = self._tables.mentioned(key) - self._tables.names.keys()
-        vectors = {name: vector for name in new if (vector := staged[name]) is not None}
-        if vectors.keys() != new:
-            raise InvalidRequest(
-                f"These names have no vector: {sorted(new - vectors.keys())}. "
-                "Give `stage_names` all that `stage` returned."
-            )
-        self._tables.names |= vectors
-        self._tables.staged_names.pop(key, None)
 
     async def delete(self, document_ids: Sequence[str]) -> int:
         gone = {id for id, _ in self._tables.versions} & set(document_ids)
@@ -116,12 +94,7 @@ class MemoryStore:
                 )
 
 
-def _stored(evidence: ChunkEvidence) -> ChunkEvidence:
-    extraction = canonical_extraction(evidence.extraction)
-    return replace(evidence, vector=_rounded(evidence.vector), extraction=extraction)
-
-
-def _rounded(vector: Vectors) -> Vectors:
+def _stored(vector: Vectors) -> Vectors:
     return canonical(vector).astype(np.float32)
 
 
