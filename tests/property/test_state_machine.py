@@ -112,13 +112,17 @@ class StoreMachine(RuleBasedStateMachine):
         index = self._claim()
         return multiple() if index is None else index
 
-    @rule(job=jobs, part=st.sampled_from(("all", "first", "last", "none")))
-    def stage(self, job: int, part: str) -> None:
+    @rule(
+        job=jobs,
+        part=st.sampled_from(("all", "first", "last", "none")),
+        named=st.sampled_from((True, True, True, False)),
+    )
+    def stage(self, job: int, part: str, named: bool) -> None:
         lease = self._sides[0].jobs[job].lease
         evidence = self._drafts[lease.document_id, lease.version].evidence(lease.version)
         some = {"all": evidence, "first": evidence[:1], "last": evidence[-1:], "none": []}[part]
         missing = self._both(lambda side: side.workspace.store.stage(side.jobs[job].lease, some))
-        if isinstance(missing, list) and missing:
+        if named and isinstance(missing, list) and missing:
             vectors = np.stack([lattice(key) for key in missing])
             self._both(
                 lambda side: side.workspace.store.stage_names(

@@ -177,7 +177,7 @@ class Reader(Protocol):
         ...
 
     async def extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
-        """All the evidence found in visible chunks: mentions and assertions sorted by entity keys.
+        """All the evidence found in visible chunks, in its canonical form, sorted by entity keys.
 
         A visible chunk without evidence has an empty `Extraction`, an unknown chunk `None`.
         """
@@ -265,7 +265,7 @@ class Lease:
 class ChunkEvidence:
     """All that one chunk brings into the store.
 
-    The extraction is in the form that `core.evidence.canonical` gives it; no store checks.
+    A store keeps the extraction in the form that `core.evidence.canonical` gives it.
 
     Attributes:
         chunk: The chunk itself.
@@ -293,7 +293,8 @@ class Store(Protocol):
         The chunks belong to the version of the lease. Nothing is written when an error is raised.
 
         Returns:
-            The entity keys mentioned so far by this version that have no vector yet, sorted.
+            The entity keys mentioned so far by this version that have no vector yet, sorted: none
+            was staged for this version, and none was visible when it first mentioned the key.
 
         Raises:
             LeaseLost: The lease is no longer held.
@@ -304,8 +305,8 @@ class Store(Protocol):
     async def stage_names(self, lease: Lease, keys: Sequence[str], vectors: Vectors) -> None:
         """Write the vectors of entity keys, shape `(len(keys), dimensions)`.
 
-        A vector is kept as long as some evidence, visible or staged, mentions its key; a key that
-        this version does not mention is passed over.
+        They are staged as the evidence is, for this version alone, and go with it. A key that the
+        version has not mentioned yet is passed over.
 
         Raises:
             LeaseLost: The lease is no longer held.
@@ -322,6 +323,8 @@ class Store(Protocol):
         empty where no checkpoint recorded them. Older versions of the document are forgotten.
 
         Raises:
+            InvalidRequest: A key that `stage` returned has been given no vector, and is not known
+                from another document by now. Nothing is changed.
             LeaseLost: The lease is no longer held, or a newer version was requested.
         """
         ...

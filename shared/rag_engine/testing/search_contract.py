@@ -21,7 +21,6 @@ from rag_engine.testing.drafts import (
     DIMENSIONS,
     Draft,
     Passage,
-    claim,
     id_of,
     ingest,
     int64,
@@ -106,19 +105,6 @@ class SearchContract:
             assert (hits.ids.tolist(), hits.scores.tolist()) == ([id_of("Ann")], [1.0])
             vectors = await reader.vectors("entity", int64([id_of("Ann"), id_of("nobody")]))
         assert vectors.tolist() == [lattice("ann").tolist(), [0.0] * DIMENSIONS]
-
-    async def test_an_entity_without_a_vector_is_not_found(self, workspace: Workspace) -> None:
-        draft = mentioning("a", "Ann")
-        await workspace.queue.accept(draft.submission)
-        lease = (await claim(workspace)).lease
-        await workspace.store.stage(lease, draft.evidence())
-        await workspace.store.finish(lease)
-        async with workspace.store.snapshot() as reader:
-            [hits] = await reader.search_dense("entity", lattice("ann")[None, :], 5)
-            assert hits.ids.tolist() == []
-            vectors = await reader.vectors("entity", int64([id_of("Ann")]))
-            assert not vectors.any()
-            assert (await reader.stats()).entities == 1
 
     @pytest.mark.parametrize("width", [DIMENSIONS - 1, DIMENSIONS + 1])
     async def test_a_question_of_another_width_is_refused(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rag_engine.core.models import Stage, VersionStatus
-from rag_engine.errors import LeaseLost, ModelMismatch
+from rag_engine.errors import InvalidRequest, LeaseLost, ModelMismatch
 from rag_engine.testing.drafts import (
     DIMENSIONS,
     LEASE,
@@ -21,7 +21,9 @@ from rag_engine.testing.drafts import (
     Draft,
     Passage,
     claim,
+    id_of,
     ingest,
+    int64,
     lattice,
     stage,
     told,
@@ -186,13 +188,14 @@ class StoreContract:
         missing = await workspace.store.stage((await claim(workspace)).lease, B.evidence())
         assert missing == ["bob", "cid", "river"]
 
-    async def test_a_name_staged_for_another_version_needs_no_vector(
+    async def test_a_name_staged_for_another_version_has_no_vector_yet(
         self, workspace: Workspace
     ) -> None:
         await workspace.queue.accept(A.submission)
         await stage(workspace.store, (await claim(workspace)).lease, A.evidence())
         await workspace.queue.accept(B.submission)
-        assert await workspace.store.stage((await claim(workspace)).lease, B.evidence()) == ["cid"]
+        lease = (await claim(workspace)).lease
+        assert await workspace.store.stage(lease, B.evidence()) == ["bob", "cid", "river"]
 
     async def test_a_vector_of_a_name_that_is_not_mentioned_is_passed_over(
         self, workspace: Workspace
@@ -201,6 +204,18 @@ class StoreContract:
         lease = (await claim(workspace)).lease
         await workspace.store.stage_names(lease, ["ann"], lattice("ann")[None, :])
         assert await workspace.store.stage(lease, A.evidence()) == ["ann", "bob", "river"]
+
+    async def test_a_name_that_becomes_known_meanwhile_needs_no_vector(
+        self, workspace: Workspace
+    ) -> None:
+        await workspace.queue.accept(A.submission)
+        lease = (await claim(workspace)).lease
+        await workspace.store.stage(lease, A.evidence()[1:])
+        await ingest(workspace, B)
+        assert (await workspace.store.finish(lease)).chunks == 2
+        async with workspace.store.snapshot() as reader:
+            vectors = await reader.vectors("entity", int64([id_of("river")]))
+        assert vectors.tolist() == [lattice("river").tolist()]
 
     async def test_a_name_once_known_is_known_although_its_document_goes(
         self, workspace: Workspace
@@ -216,6 +231,20 @@ class StoreContract:
         assert await workspace.store.stage(job.lease, B.evidence()) == []
         await work(workspace, job, B)
         assert differences(alone, await observed(workspace)) == []
+
+    async def test_a_version_whose_names_have_no_vectors_cannot_be_finished(
+        self, workspace: Workspace
+    ) -> None:
+        before = await observed(workspace)
+        await workspace.queue.accept(A.submission)
+        lease = (await claim(workspace)).lease
+        await workspace.store.stage(lease, A.evidence())
+        await workspace.store.stage_names(lease, ["ann", "bob"], np.eye(2, 8, dtype=np.float32))
+        with pytest.raises(InvalidRequest, match="river"):
+            await workspace.store.finish(lease)
+        assert differences(before, await observed(workspace)) == []
+        await workspace.store.stage_names(lease, ["river"], lattice("river")[None, :])
+        assert (await workspace.store.finish(lease)).chunks == 3
 
     async def test_vectors_of_another_width_are_refused_and_nothing_is_written(
         self, workspace: Workspace

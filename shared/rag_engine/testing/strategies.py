@@ -9,7 +9,6 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from rag_engine.core.evidence import canonical
 from rag_engine.core.filters import OWN_FIELDS, And, Exists, Filter, In, Not, Or, Range
 from rag_engine.core.models import (
     Assertion,
@@ -83,7 +82,7 @@ def filters(max_leaves: int = 6) -> st.SearchStrategy[Filter]:
 
 @st.composite
 def extractions(draw: st.DrawFn) -> Extraction:
-    """Evidence of one chunk, in the form that stores are promised."""
+    """Evidence of one chunk; not always in canonical form."""
     names = draw(st.lists(st.sampled_from((*NAMES, " ")), max_size=5, unique=True))
     weight = st.sampled_from((500, 1000, 1000, 1500))
     description = st.sampled_from(("", *(f"fact {number}" for number in range(12))))
@@ -108,7 +107,7 @@ def extractions(draw: st.DrawFn) -> Extraction:
         )
         for source, target in chosen
     ]
-    return canonical(Extraction(mentions=tuple(mentions), assertions=tuple(assertions)))
+    return Extraction(mentions=tuple(mentions), assertions=tuple(assertions))
 
 
 def texts() -> st.SearchStrategy[str]:

@@ -100,7 +100,7 @@ class MemoryReader:
 
     async def extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
         found = [self._visible.get(id) for id in ids]
-        return [_sorted(one.extraction) if one else None for one in found]
+        return [one.extraction if one else None for one in found]
 
     async def search_dense(
         self, kind: NodeKind, queries: Vectors, k: int, *, filter: Filter | None = None
@@ -202,7 +202,7 @@ class MemoryReader:
         if kind == "chunk":
             return {one.chunk.id: one.vector for one in self._passing(filter)}
         names = {entity_id(key): vector for key, vector in self._tables.names.items()}
-        return {id: names[id] for id in self._mentions(filter) if id in names}
+        return {id: names[id] for id in self._mentions(filter)}
 
 
 def _id(name: str) -> EntityId:
@@ -249,17 +249,6 @@ def _most_frequent(texts: Iterable[str]) -> str:
 
 def _select(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({text for text in texts if text}, key=text_hash)[:_SELECTED])
-
-
-def _sorted(extraction: Extraction) -> Extraction:
-    return Extraction(
-        mentions=tuple(sorted(extraction.mentions, key=lambda one: entity_key(one.name))),
-        assertions=tuple(sorted(extraction.assertions, key=_pair)),
-    )
-
-
-def _pair(assertion: Assertion) -> tuple[str, str]:
-    return entity_key(assertion.source), entity_key(assertion.target)
 
 
 def _best(scores: Mapping[int, float], k: int) -> Hits:

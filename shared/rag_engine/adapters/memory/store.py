@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_engine.adapters.memory.reader import MemoryReader
+from rag_engine.core.evidence import canonical as canonical_extraction
 from rag_engine.core.models import Document, Stage, VersionStatus
+from rag_engine.core.names import entity_key
 from rag_engine.core.vectors import canonical
-from rag_engine.errors import ModelMismatch
+from rag_engine.errors import InvalidRequest, ModelMismatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from rag_engine.adapters.memory.tables import Tables
+    from rag_engine.adapters.memory.tables import Tables, VersionKey
     from rag_engine.core.models import Version
     from rag_engine.ports.storage import ChunkEvidence, Lease, Reader, Vectors
 
@@ -41,22 +43,32 @@ class MemoryStore:
         self._check(*(one.vector for one in evidence))
         self._tables.adopt(self._model, self._dimensions)
         key = (lease.document_id, lease.version)
-        staged = {one.chunk.id: replace(one, vector=_stored(one.vector)) for one in evidence}
+        staged = {one.chunk.id: _stored(one) for one in evidence}
         self._tables.evidence[key] = {**self._tables.evidence.get(key, {}), **staged}
-        return sorted(self._tables.mentioned(key) - self._tables.names.keys())
+        names = dict(self._tables.staged_names.get(key, {}))
+        for one in staged.values():
+            for mention in one.extraction.mentions:
+                name = entity_key(mention.name)
+                names.setdefault(name, self._tables.names.get(name))
+        self._tables.staged_names[key] = names
+        return sorted(name for name, vector in names.items() if vector is None)
 
     async def stage_names(self, lease: Lease, keys: Sequence[str], vectors: Vectors) -> None:
         self._tables.held(lease, self._clock())
         self._check(*vectors)
-        mentioned = self._tables.mentioned((lease.document_id, lease.version))
-        named = {key: _stored(vector) for key, vector in zip(keys, vectors, strict=True)}
-        self._tables.names |= {key: named[key] for key in named.keys() & mentioned}
+        key = (lease.document_id, lease.version)
+        names = dict(self._tables.staged_names.get(key, {}))
+        for name, vector in zip(keys, vectors, strict=True):
+            if name in names:
+                names[name] = _rounded(vector)
+        self._tables.staged_names[key] = names
 
     async def finish(self, lease: Lease) -> Version:
         now = self._clock()
         row = self._tables.held(lease, now)
         key = (lease.document_id, lease.version)
         chunks = self._tables.evidence.setdefault(key, {})
+        self._show_names(key)
         row = replace(
             row, version=replace(row.version, stage=Stage.WRITE, error=None, chunks=len(chunks))
         )
@@ -69,6 +81,18 @@ class MemoryStore:
         self._tables.drop(older)
         self._tables.counter += 1
         return version
+
+    def _show_names(self, key: VersionKey) -> None:
+        staged = self._tables.staged_names.get(key, {})
+        new = self._tables.mentioned(key) - self._tables.names.keys()
+        vectors = {name: vector for name in new if (vector := staged[name]) is not None}
+        if vectors.keys() != new:
+            raise InvalidRequest(
+                f"These names have no vector: {sorted(new - vectors.keys())}. "
+                "Give `stage_names` all that `stage` returned."
+            )
+        self._tables.names |= vectors
+        self._tables.staged_names.pop(key, None)
 
     async def delete(self, document_ids: Sequence[str]) -> int:
         gone = {id for id, _ in self._tables.versions} & set(document_ids)
@@ -94,7 +118,12 @@ class MemoryStore:
                 )
 
 
-def _stored(vector: Vectors) -> Vectors:
+def _stored(evidence: ChunkEvidence) -> ChunkEvidence:
+    extraction = canonical_extraction(evidence.extraction)
+    return replace(evidence, vector=_rounded(evidence.vector), extraction=extraction)
+
+
+def _rounded(vector: Vectors) -> Vectors:
     return canonical(vector).astype(np.float32)
 
 

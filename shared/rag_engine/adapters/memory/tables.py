@@ -36,7 +36,9 @@ class Tables:
         versions: Every version of every document that was not deleted.
         documents: The visible ones.
         evidence: Of each version, staged or visible; never changed in place.
-        names: Vectors of entity keys, as long as some evidence mentions them.
+        staged_names: Of each version: the entity keys its staged evidence mentions, with their
+            vectors as far as they are known; never changed in place.
+        names: Vectors of the visible entities' keys.
         counter: Grows with every change of what is visible.
         epochs: Counts claims. It is the workspace's rather than the version's, so that a lease on
             a deleted document does not fit the document that took its id.
@@ -47,6 +49,7 @@ class Tables:
     versions: dict[VersionKey, VersionRow] = field(default_factory=dict)
     documents: dict[str, Document] = field(default_factory=dict)
     evidence: dict[VersionKey, Mapping[ChunkId, ChunkEvidence]] = field(default_factory=dict)
+    staged_names: dict[VersionKey, Mapping[str, Vectors | None]] = field(default_factory=dict)
     names: dict[str, Vectors] = field(default_factory=dict)
     counter: int = 0
     epochs: int = 0
@@ -58,6 +61,7 @@ class Tables:
             versions=dict(self.versions),
             documents=dict(self.documents),
             evidence=dict(self.evidence),
+            staged_names=dict(self.staged_names),
             names=dict(self.names),
         )
 
@@ -102,11 +106,14 @@ class Tables:
         return version
 
     def drop(self, keys: Iterable[VersionKey]) -> None:
-        """Drop the evidence of versions, and the vectors of names that nothing mentions now."""
+        """Drop the evidence of versions, and the vectors of names that is not visible without it."""
         for key in keys:
             self.evidence.pop(key, None)
-        mentioned = set[str]().union(*map(self.mentioned, self.evidence))
-        self.names = {key: self.names[key] for key in self.names.keys() & mentioned}
+            self.staged_names.pop(key, None)
+        visible = set[str]()
+        for document in self.documents.values():
+            visible |= self.mentioned((document.id, document.version))
+        self.names = {key: self.names[key] for key in self.names.keys() & visible}
 
     def mentioned(self, version: VersionKey) -> set[str]:
         """Return the entity keys that a version's evidence mentions."""
