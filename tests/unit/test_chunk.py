@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from rag_engine.core.models import Chunk, Heading, PageStart, ParsedDocument, TextKind
 from rag_engine.ingest.chunk import ChunkSize, chunk, embedded_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SIZE = ChunkSize(max_tokens=64, target_tokens=40, overlap_tokens=12)
 

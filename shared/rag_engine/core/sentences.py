@@ -80,8 +80,8 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     word = found.group() if found else ""
     if word.isdigit():
         return not _is_ordinal(word, following, alone=not text[start : match.start()].strip(word))
-    if len(word) == 1 and word.isalpha() and word.isupper():
-        return False  # an initial
+    if len(word) == 1 and word.isalpha():
+        return False  # an initial, or part of an abbreviation such as "z. B."
     return word.lower() not in _ABBREVIATIONS
 
 

@@ -8,14 +8,16 @@ called a few times with everything, never once for each sentence.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rag_engine.core.ids import chunk_id
 from rag_engine.core.models import Chunk, Heading, PageStart, ParsedDocument
 from rag_engine.ingest.segments import CountTokens, Cut, Segment, segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 CHUNKER_VERSION: Final = 1
 """Raised whenever the same text may give other chunks."""
@@ -299,19 +301,24 @@ def _even(total: int, target: int, room: int) -> int:
 
 
 def _exact(
-    runs: Sequence[Run], segments: Sequence[Segment], outline: _Outline
+    runs: Sequence[Run], segments: Sequence[Segment], outline: _Outline, covered: int = 0
 ) -> list[tuple[Run, int]]:
-    """Measure the runs; halve those that are longer than the sum of their segments promised."""
+    """Measure the runs; shorten those that are longer than the sum of their segments promised."""
     measured: list[tuple[Run, int]] = []
     for run, (tokens, fits) in zip(
         runs, outline.measure([segments[first:last] for first, last in runs]), strict=True
     ):
         first, last = run
-        if fits or last - first == 1:
+        contains_the_one_before = bool(measured) and first <= measured[-1][0][0]
+        if (fits and not contains_the_one_before) or last - first == 1:
             measured.append((run, tokens))
+        elif first < covered:  # without its overlap, then
+            measured.extend(_exact([(covered, last)], segments, outline, covered))
         else:
             middle = (first + last) // 2
-            measured.extend(_exact([(first, middle), (middle, last)], segments, outline))
+            halves = [(first, middle), (middle, last)]
+            measured.extend(_exact(halves, segments, outline, covered))
+        covered = last
     return measured
 
 

@@ -1,7 +1,8 @@
 """What the engine needs from models: one method each, batches in and out, order kept.
 
 Adapters raise `ModelUnavailable` (cannot be reached or loaded, timed out), `ModelOverloaded` (asked
-us to slow down) and `ModelMisbehaved` (answered with something unusable), and nothing else.
+us to slow down), `ModelMisbehaved` (answered with something unusable) and `ConfigurationError` (a
+wrong key, address or model name), and nothing else.
 """
 
 from __future__ import annotations
@@ -122,10 +123,12 @@ class ChatDelta:
     Attributes:
         text: What was added.
         usage: What the whole reply cost; with the last piece, where the server says so.
+        cut_off: The reply ends here because it reached the longest length allowed.
     """
 
     text: str = ""
     usage: Usage | None = None
+    cut_off: bool = False
 
 
 class ChatModel(Protocol):
@@ -139,7 +142,7 @@ class ChatModel(Protocol):
     def complete(
         self, messages: Sequence[Message], *, max_tokens: int | None = None
     ) -> AsyncGenerator[ChatDelta, None]:
-        """The reply, piece by piece. Closing the generator ends the request.
+        """The reply, piece by piece, never empty. Closing the generator ends the request.
 
         Raises:
             ModelMisbehaved: Also when the stream ends before the reply does.

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import resources
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rag_engine.errors import ModelMisbehaved
 from rag_engine.ports.models import ChatModel, Embedder, Message, Usage
 from rag_engine.retrieval.citations import AnswerFilter
-from rag_engine.retrieval.context import Context, Reference
 from rag_engine.retrieval.extractive import best_sentences
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
+    from rag_engine.retrieval.context import Context, Reference
 
 NOTHING_FOUND: Final = "No relevant passage was found."
 """The answer when retrieval found nothing at all."""
@@ -72,12 +74,14 @@ class Prompt:
     version: str
 
 
-@cache
-def load_prompt(name: str) -> Prompt:
-    """Read `prompts/<name>.md`, which is part of the package."""
+def _load_prompt(name: str) -> Prompt:
     file = resources.files("rag_engine.retrieval") / "prompts" / f"{name}.md"
     text = file.read_text(encoding="utf-8").strip()
     return Prompt(text=text, version=hashlib.sha256(text.encode()).hexdigest()[:12])
+
+
+ANSWER_PROMPT: Final = _load_prompt("answer")
+"""What a model is told before passages and question."""
 
 
 async def answer(
@@ -161,14 +165,15 @@ async def _written(
     history: Sequence[Message],
     max_tokens: int | None,
 ) -> AsyncGenerator[AnswerEvent, None]:
-    prompt = load_prompt("answer")
     shown = AnswerFilter(r.number for r in context.references)
     parts: list[str] = []
     usage: Usage | None = None
-    messages = _messages(prompt, question, context, history)
+    cut_off = False
+    messages = _messages(question, context, history)
     async with aclosing(chat.complete(messages, max_tokens=max_tokens)) as replies:
         async for delta in replies:
             usage = delta.usage or usage
+            cut_off = cut_off or delta.cut_off
             text = shown.feed(delta.text)
             if text:
                 parts.append(text)
@@ -189,26 +194,26 @@ async def _written(
         mode=mode,
         extractive=False,
         model=chat.name,
-        prompt=prompt.version,
+        prompt=ANSWER_PROMPT.version,
         usage=usage,
         citations_removed=shown.removed,
-        warnings=_warnings(shown),
+        warnings=_warnings(shown, cut_off),
     )
 
 
-def _messages(
-    prompt: Prompt, question: str, context: Context, history: Sequence[Message]
-) -> list[Message]:
+def _messages(question: str, context: Context, history: Sequence[Message]) -> list[Message]:
     request = f"Passages:\n\n{context.render()}\n\nQuestion: {question}"
     return [
-        Message(role="system", content=prompt.text),
+        Message(role="system", content=ANSWER_PROMPT.text),
         *history,
         Message(role="user", content=request),
     ]
 
 
-def _warnings(shown: AnswerFilter) -> tuple[str, ...]:
+def _warnings(shown: AnswerFilter, cut_off: bool) -> tuple[str, ...]:
     warnings: list[str] = []
+    if cut_off:
+        warnings.append("The answer was cut off: it reached the longest length allowed.")
     if shown.removed:
         warnings.append(
             f"{shown.removed} citation{'s' * (shown.removed > 1)} of passages that do not exist "

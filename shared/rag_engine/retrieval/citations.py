@@ -8,8 +8,10 @@ model's server cuts it into pieces.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _CITATION: Final = re.compile(
     r"[ \t]*[\[【]\s*(\d{1,4}(?:\s*[,;、–-]\s*\d{1,4})*)\s*(?:†[^】\]]*)?[\]】]"

@@ -7,11 +7,13 @@ document brings along (footnote marks) are made round, so that only ours can be 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from rag_engine.core.models import Chunk, Document
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rag_engine.core.models import Chunk, Document
 
 _FOOTNOTE: Final = re.compile(r"\[(\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*)\]")
 _HEADER_TOKENS: Final = 8  # number, brackets and line ends around a passage

@@ -7,12 +7,12 @@ two-step question rarely resembles the question; it stands in a document that th
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,12 @@ import numpy.typing as npt
 from rag_engine.core.scripts import scripts
 from rag_engine.core.sentences import sentence_spans
 from rag_engine.core.tokens import fold, tokenize
-from rag_engine.ports.models import Embedder
-from rag_engine.retrieval.context import Context, Passage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rag_engine.ports.models import Embedder
+    from rag_engine.retrieval.context import Context, Passage
 
 Floats = npt.NDArray[np.float64]
 
@@ -179,7 +183,7 @@ async def _vectors(
         return None
     names = [context.passages[s.passage].reference.document_name for s in sentences]
     texts = [f"{name}\n{s.text}" for name, s in zip(names, sentences, strict=True)]
-    counts = embedder.count_tokens([question, *texts])
+    counts = await asyncio.to_thread(embedder.count_tokens, [question, *texts])
     limit = embedder.max_tokens
     query = question if counts[0] <= limit else question[-limit:]
     fitting = [t if n <= limit else t[:limit] for t, n in zip(texts, counts[1:], strict=True)]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from rag_engine.core.tokens import tokenize
+from rag_engine.errors import ModelMisbehaved
 from rag_engine.ports.models import ChatDelta, Message, TextRole, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
 _SIGNS_PER_WORD: Final = 4
 
@@ -121,9 +124,15 @@ class ScriptedChat:
     async def complete(
         self, messages: Sequence[Message], *, max_tokens: int | None = None
     ) -> AsyncGenerator[ChatDelta, None]:
-        """The next reply of the script, in small pieces, then its usage in words."""
+        """The next reply of the script, in small pieces, then its usage in words.
+
+        Raises:
+            ModelMisbehaved: The script says "".
+        """
         self.calls.append(tuple(messages))
         reply = self._reply(messages)
+        if not reply:
+            raise ModelMisbehaved("The model 'scripted' gave an empty reply. Change its script.")
         if max_tokens is not None:
             reply = " ".join(reply.split(" ")[:max_tokens])
         for at in range(0, len(reply), self._piece):

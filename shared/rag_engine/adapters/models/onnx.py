@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,11 @@ from tokenizers import Tokenizer
 
 from rag_engine.adapters.models.sentence_model import SentenceModel, bundled_model, read_folder
 from rag_engine.errors import ConfigurationError, ModelMisbehaved, ModelUnavailable
-from rag_engine.ports.models import TextRole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rag_engine.ports.models import TextRole
 
 Floats = npt.NDArray[np.float32]
 
