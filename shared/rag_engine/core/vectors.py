@@ -213,7 +213,7 @@ def _largest(estimates: npt.NDArray[np.int32], m: int) -> Positions:
 
 def best(ids: Ids, scores: Scores, k: int) -> tuple[Ids, Scores]:
     """The `k` best of scored ids, ties in the order of ids."""
-    if len(ids) > 4 * k:
+    if len(ids) > 4 * k and k > 0:
         cut = np.partition(scores, len(scores) - k)[len(scores) - k]
         chosen = np.flatnonzero(scores >= cut)
         ids, scores = ids[chosen], scores[chosen]

@@ -1,0 +1,50 @@
+"""What a store can hold of a document's names and metadata."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from rag_engine.core.models import Metadata, Scalar
+from rag_engine.errors import InvalidRequest
+
+LONGEST: Final = 4096
+"""Characters of an id, a title, a field name or a metadata value."""
+
+
+def check_submission(document_id: str, source: str, title: str | None, metadata: Metadata) -> None:
+    """Refuse names and values that a store or a filter could not hold.
+
+    Raises:
+        InvalidRequest: Naming the first one that cannot be used.
+    """
+    if not document_id:
+        raise InvalidRequest("A document needs an id. Give one, for example its path.")
+    for word in (document_id, source, title or ""):
+        _check(word)
+    for name, value in metadata.items():
+        if not name or name.startswith("$"):
+            raise InvalidRequest(
+                f"{name!r} cannot name a metadata field. Use a name that does not begin with '$'."
+            )
+        _check(name)
+        for one in value if isinstance(value, tuple) else (value,):
+            _check(one)
+
+
+def _check(value: Scalar) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidRequest(f"{value!r} cannot be a metadata value. Use a finite number.")
+    if isinstance(value, str) and (len(value) > LONGEST or not _is_text(value)):
+        raise InvalidRequest(
+            f"{value[:80]!r} cannot be stored as an id, a name or a metadata value. "
+            f"Use valid Unicode of at most {LONGEST:,} characters."
+        )
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value

@@ -1,0 +1,295 @@
+"""The engine: documents in, cited answers out. The first file to read.
+
+A document goes in by `submit`: its bytes become a blob, then a pending version becomes a row, and
+from then on it cannot be lost. A worker (`work`) claims the version and takes it through the
+stages of `ingest/`; it becomes visible whole. A question goes through the steps of `retrieval/` on
+one snapshot of the store, and comes back as an answer with citations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rag_engine.core.filters import Filter, check_fields
+from rag_engine.core.ids import ChunkId
+from rag_engine.core.models import (
+    DEFAULT_WORKSPACE,
+    Document,
+    Metadata,
+    ParsedDocument,
+    Submission,
+    Version,
+    VersionStatus,
+)
+from rag_engine.core.submissions import check_submission
+from rag_engine.errors import InvalidRequest, NotFound
+from rag_engine.ingest.parse import recall
+from rag_engine.ingest.pipeline import Pipeline
+from rag_engine.ingest.worker import Watch, Worker
+from rag_engine.ports.models import ChatModel, Message
+from rag_engine.ports.storage import Blobs, Control, DocumentPage, Hits, Reader, Stats, Workspace
+from rag_engine.retrieval.answer import Answer, AnswerEvent, answer
+from rag_engine.retrieval.context import Budget, Context, RankedChunk, assemble
+from rag_engine.retrieval.retrieve import retrieve
+
+_FINAL = (VersionStatus.INDEXED, VersionStatus.FAILED, VersionStatus.CANCELLED)
+_WAIT_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked, and of what.
+
+    Attributes:
+        mode: How to retrieve: one of `retrieval.plan.MODES`.
+        filter: Only documents that match it are seen.
+        history: Turns of the conversation before the question.
+        budget: How much text the answer may rest on; `None` for the engine's own.
+    """
+
+    text: str
+    workspace: str = DEFAULT_WORKSPACE
+    mode: str = "graph"
+    filter: Filter | None = None
+    history: Sequence[Message] = ()
+    budget: Budget | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What retrieval found for a question.
+
+    Attributes:
+        context: The passages, numbered.
+        warnings: What a reader should know, in sentences.
+        timings: Seconds by step.
+    """
+
+    context: Context
+    warnings: tuple[str, ...] = ()
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Everything RAG Engine does, over any store and any models. `wiring.py` builds one.
+
+    Attributes:
+        control: The workspaces.
+        blobs: Originals and parsed texts.
+        pipeline: The stages of ingestion with the models they use.
+        chat: The model that writes answers, or `None`: then they quote the documents.
+        budget: How much text an answer rests on when a question does not say.
+        worker_name: Who holds the leases of this process.
+        concurrency: Documents ingested at a time.
+        closers: What to close at the end, in order.
+    """
+
+    control: Control
+    blobs: Blobs
+    pipeline: Pipeline
+    chat: ChatModel | None = None
+    budget: Budget = field(default_factory=Budget)
+    worker_name: str = "worker"
+    concurrency: int = 4
+    closers: tuple[Callable[[], object], ...] = ()
+
+    # ------------------------------------------------------------------ documents in
+
+    async def submit(
+        self,
+        content: bytes | Path,
+        *,
+        document_id: str,
+        source: str,
+        workspace: str = DEFAULT_WORKSPACE,
+        root: str | None = None,
+        title: str | None = None,
+        metadata: Metadata | None = None,
+    ) -> Version:
+        """Accept a document, or a new version of it. When this returns, it cannot be lost.
+
+        The same content under the same id changes nothing; the version there is comes back.
+
+        Args:
+            content: The bytes, or a file that is copied.
+            document_id: The document's id; one that is known gets a new version.
+            source: What a person recognises it by: a path relative to `root`, a file name.
+            workspace: Where it goes; it is created when it is not there.
+            root: The folder that `sync` keeps in step, or `None`.
+            title: A title that outranks the one found in the document.
+            metadata: What filters select by.
+
+        Raises:
+            InvalidRequest: The id or a metadata value cannot be stored.
+            DocumentUnreadable: The file cannot be read.
+            StoreFull: The disk is full; nothing that was stored is lost.
+        """
+        check_submission(document_id, source, title, metadata or {})
+        opened = await self.control.open(workspace, create=True)
+        content_hash, size = await self.blobs.put(content)
+        return await opened.queue.accept(
+            Submission(
+                document_id=document_id,
+                source=source,
+                content_hash=content_hash,
+                size=size,
+                root=root,
+                title=title,
+                metadata=metadata or {},
+                fingerprint=self.pipeline.fingerprint,
+            )
+        )
+
+    async def work(self, workspace: str = DEFAULT_WORKSPACE, watch: Watch | None = None) -> int:
+        """Ingest whatever is pending, and return how many attempts that took."""
+        opened = await self.control.open(workspace, create=True)
+        worker = Worker(pipeline=self.pipeline, name=self.worker_name, concurrency=self.concurrency)
+        return await worker.drain(opened, watch)
+
+    async def outcome(self, version: Version, workspace: str = DEFAULT_WORKSPACE) -> Version:
+        """Wait until a version has come to its end, whichever process works on it."""
+        opened = await self.control.open(workspace)
+        while True:
+            now = await opened.queue.version(version.document_id, version.number)
+            if now is None or now.status is VersionStatus.SUPERSEDED:
+                return replace(version, status=VersionStatus.SUPERSEDED)
+            if now.status in _FINAL:
+                return now
+            await asyncio.sleep(_WAIT_SECONDS)
+
+    async def delete(self, document_ids: Sequence[str], workspace: str = DEFAULT_WORKSPACE) -> int:
+        """Delete documents with all that was derived from them; return how many there were."""
+        return await (await self.control.open(workspace)).store.delete(document_ids)
+
+    # ------------------------------------------------------------------ answers out
+
+    async def search(self, question: Question) -> Found:
+        """Find the passages that an answer would rest on.
+
+        Raises:
+            InvalidRequest: An unknown mode, an empty question, or a filter over an unknown field.
+            NotFound: There is no such workspace.
+        """
+        if not question.text.strip():
+            raise InvalidRequest("The question is empty. Ask something.")
+        began = time.perf_counter()
+        opened = await self.control.open(question.workspace)
+        budget = question.budget or self.budget
+        async with opened.store.snapshot() as reader:
+            if question.filter is not None:
+                check_fields(question.filter, (await reader.stats()).fields)
+            retrieved = await retrieve(
+                reader,
+                question.text,
+                k=2 * budget.passages,
+                filter=question.filter,
+                embedder=self.pipeline.embedder,
+            )
+            context = assemble(await _ranked(reader, retrieved.hits), budget=budget)
+        timings = {"search": time.perf_counter() - began}
+        return Found(context=context, warnings=retrieved.warnings, timings=timings)
+
+    async def stream(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+        """Answer a question piece by piece: text, then one `Answer` that the pieces make up.
+
+        Raises:
+            ModelUnavailable: The language model cannot be reached: an error, never an empty answer.
+        """
+        found = await self.search(question)
+        events = answer(
+            question.text,
+            found.context,
+            chat=self.chat,
+            embedder=self.pipeline.embedder,
+            mode=question.mode,
+            history=question.history,
+        )
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Answer):
+                    yield replace(
+                        event,
+                        warnings=(*found.warnings, *event.warnings),
+                        timings=found.timings | event.timings,
+                    )
+                else:
+                    yield event
+
+    async def query(self, question: Question) -> Answer:
+        """Answer a question. See `stream`."""
+        async with aclosing(self.stream(question)) as events:
+            async for event in events:
+                if isinstance(event, Answer):
+                    return event
+        raise InvalidRequest("The question was not answered. Ask again.")
+
+    # ------------------------------------------------------------------ looking around
+
+    async def documents(
+        self,
+        workspace: str = DEFAULT_WORKSPACE,
+        *,
+        after: str | None = None,
+        limit: int = 100,
+        filter: Filter | None = None,
+    ) -> DocumentPage:
+        """A page of documents in the order of their ids."""
+        async with (await self.control.open(workspace)).store.snapshot() as reader:
+            if filter is not None:
+                check_fields(filter, (await reader.stats()).fields)
+            return await reader.list_documents(after=after, limit=limit, filter=filter)
+
+    async def document(self, id: str, workspace: str = DEFAULT_WORKSPACE) -> Document:
+        """One document.
+
+        Raises:
+            NotFound: There is none of that id.
+        """
+        async with (await self.control.open(workspace)).store.snapshot() as reader:
+            [found] = await reader.documents([id])
+        if found is None:
+            raise NotFound(
+                f"There is no document {id!r} in workspace {workspace!r}. "
+                "List those there are with: rag-engine documents list"
+            )
+        return found
+
+    async def parsed(self, document: Document) -> ParsedDocument:
+        """The text of a document, whose characters all spans count."""
+        return await recall(document.parsed_hash, self.blobs)
+
+    async def stats(self, workspace: str = DEFAULT_WORKSPACE) -> Stats:
+        """What a workspace holds."""
+        async with (await self.control.open(workspace)).store.snapshot() as reader:
+            return await reader.stats()
+
+    async def workspace(self, name: str = DEFAULT_WORKSPACE) -> Workspace:
+        """The store and the queue of a workspace, for what the engine has no method for."""
+        return await self.control.open(name)
+
+    async def aclose(self) -> None:
+        """Finish what is being written and let go of everything."""
+        await self.control.aclose()
+        for close in self.closers:
+            closing = close()
+            if asyncio.iscoroutine(closing):
+                await closing
+
+
+async def _ranked(reader: Reader, hits: Hits) -> list[RankedChunk]:
+    """Hits with their chunks and documents."""
+    chunks = await reader.chunks([ChunkId(id) for id in hits.ids.tolist()])
+    ids = list(dict.fromkeys(chunk.document_id for chunk in chunks if chunk))
+    documents = dict(zip(ids, await reader.documents(ids), strict=True))
+    ranked = []
+    for chunk, score in zip(chunks, hits.scores.tolist(), strict=True):
+        document = documents[chunk.document_id] if chunk else None
+        if chunk and document:
+            ranked.append(RankedChunk(chunk=chunk, document=document, score=score))
+    return ranked

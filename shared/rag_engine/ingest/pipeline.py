@@ -1,0 +1,101 @@
+"""One version through all stages: parse -> chunk -> extract -> embed -> write.
+
+What was parsed is kept at a checkpoint, so a retry neither parses nor recognises anything twice;
+everything after it is a pure function of that text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rag_engine.core.models import Chunk, ParsedDocument, Stage, Version
+from rag_engine.core.names import NORMALISER_VERSION
+from rag_engine.core.tokens import TOKENISER_VERSION
+from rag_engine.errors import BlobMissing, DocumentEmpty
+from rag_engine.ingest.chunk import CHUNKER_VERSION, ChunkSize, chunk
+from rag_engine.ingest.embed import texts_of
+from rag_engine.ingest.extract import extract
+from rag_engine.ingest.parse import keep, parse, recall
+from rag_engine.ingest.write import gather, write
+from rag_engine.ports.models import Embedder, Extractor, Parser
+from rag_engine.ports.storage import Blobs, Job, Workspace
+
+Progress = Callable[[Version, Stage], None]
+"""Told of each stage as it begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """The stages and what they work with."""
+
+    blobs: Blobs
+    parser: Parser
+    extractor: Extractor
+    embedder: Embedder
+    size: ChunkSize
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that shapes a result except the document's bytes."""
+        parts = (
+            self.parser.fingerprint,
+            self.extractor.fingerprint,
+            self.embedder.name,
+            f"{self.size!r}",
+            f"{CHUNKER_VERSION}.{NORMALISER_VERSION}.{TOKENISER_VERSION}",
+        )
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    async def run(self, workspace: Workspace, job: Job, progress: Progress) -> Version:
+        """Take a claimed version from its original to its place in the graph.
+
+        Raises:
+            DocumentRejected: The document itself cannot be ingested.
+            LeaseLost: Somebody else holds the version now, or nobody wants it.
+        """
+        progress(job.version, Stage.PARSE)
+        parsed = await self._parsed(workspace, job)
+        progress(job.version, Stage.CHUNK)
+        chunks = await asyncio.to_thread(self._chunk, parsed, job.version)
+        if not chunks:
+            raise DocumentEmpty(
+                f"{job.version.submission.source!r} holds no text. "
+                "Check that it opens, or remove it from the folder."
+            )
+        progress(job.version, Stage.EXTRACT)
+        extractions = await extract(chunks, parsed.title, self.extractor)
+        progress(job.version, Stage.EMBED)
+        texts = texts_of(chunks, parsed.title, self.size)
+        vectors = await self.embedder.embed(texts, "document")
+        progress(job.version, Stage.WRITE)
+        evidence = await asyncio.to_thread(gather, chunks, texts, extractions, vectors)
+        return await write(workspace.store, job.lease, evidence, self.embedder)
+
+    async def _parsed(self, workspace: Workspace, job: Job) -> ParsedDocument:
+        if job.version.parsed_hash:
+            try:
+                return await recall(job.version.parsed_hash, self.blobs)
+            except BlobMissing:  # it can be made again, which is what follows
+                pass
+        parsed = await parse(job.version, self.blobs, self.parser)
+        await workspace.queue.checkpoint(
+            job.lease,
+            Stage.PARSE,
+            media_type=parsed.media_type,
+            title=parsed.title,
+            parsed_hash=await keep(parsed, self.blobs),
+            warnings=parsed.warnings,
+        )
+        return parsed
+
+    def _chunk(self, parsed: ParsedDocument, version: Version) -> list[Chunk]:
+        return chunk(
+            parsed,
+            document_id=version.document_id,
+            version=version.number,
+            count_tokens=self.embedder.count_tokens,
+            size=self.size,
+        )

@@ -1,0 +1,111 @@
+"""The only reader of the environment. Every setting can also stand in a file named `.env`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rag_engine.errors import ConfigurationError
+
+
+def _default_data_dir() -> Path:
+    return platformdirs.user_data_path("rag-engine", appauthor=False)
+
+
+class Settings(BaseSettings):
+    """All settings, by the environment variable `RAG_` and the name in capitals.
+
+    `LOG_LEVEL` and `DEBUG` have no prefix.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="RAG_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    data_dir: Path = Field(
+        default_factory=_default_data_dir,
+        description="Folder of the databases and originals. Default: the platform's data folder.",
+    )
+    embedding_model: str = Field(
+        default="",
+        description="A folder with an ONNX sentence model, or its name on a model hub. "
+        "Default: the all-MiniLM-L6-v2 that is installed along.",
+    )
+    embedding_threads: int = Field(
+        default=0, ge=0, description="Threads of the embedding model; 0 for all cores."
+    )
+    llm_base_url: str = Field(
+        default="",
+        description="An OpenAI-compatible endpoint that writes the answers, for example "
+        "http://localhost:11434/v1. Without one, answers quote the documents.",
+    )
+    llm_model: str = Field(default="", description="The model to ask there.")
+    llm_api_key: SecretStr = Field(default=SecretStr(""), description="The key it wants, if any.")
+    llm_timeout_seconds: float = Field(
+        default=120.0, gt=0, description="Longest wait for the next piece of a reply, in seconds."
+    )
+    chunk_target_tokens: int = Field(
+        default=200, ge=16, description="What chunks of longer texts come close to, in tokens."
+    )
+    chunk_overlap_tokens: int = Field(
+        default=0, ge=0, description="How much of a chunk the next one repeats at most, in tokens."
+    )
+    context_tokens: int = Field(
+        default=6000, ge=100, description="How much text an answer may rest on, in tokens."
+    )
+    context_passages: int = Field(
+        default=20, ge=1, description="How many passages an answer may rest on."
+    )
+    worker_concurrency: int = Field(
+        default=4, ge=1, le=64, description="Documents that are ingested at a time."
+    )
+    parser_max_bytes: int = Field(
+        default=200 * 1024 * 1024, gt=0, description="Largest document, in bytes."
+    )
+    parser_max_pages: int = Field(
+        default=5_000, gt=0, description="Most pages, slides, sheets or archive members."
+    )
+    parser_max_unpacked_bytes: int = Field(
+        default=1024 * 1024 * 1024,
+        gt=0,
+        description="Most bytes that an Office document, EPUB or ZIP may unpack to.",
+    )
+    parser_max_memory_bytes: int = Field(
+        default=3 * 1024 * 1024 * 1024, gt=0, description="Most memory of the parsing process."
+    )
+    parser_timeout_seconds: float = Field(
+        default=120.0, gt=0, description="Longest time without progress in parsing, in seconds."
+    )
+    parser_ocr: bool = Field(default=True, description="Recognise text in scans and images.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="WARNING", validation_alias="LOG_LEVEL", description="What is logged to stderr."
+    )
+    debug: bool = Field(
+        default=False, validation_alias="DEBUG", description="Show tracebacks of errors."
+    )
+
+
+def load(**overrides: object) -> Settings:
+    """Read the settings; what is given here outranks the environment.
+
+    Raises:
+        ConfigurationError: Naming each variable with an unusable value.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks the values
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        name = str(problem["loc"][0])
+        variable = name if name.isupper() else f"RAG_{name.upper()}"
+        lines.append(f"{variable}={problem['input']!r} cannot be used: {problem['msg'].lower()}.")
+    return " ".join([*lines, "Correct it in the environment or in .env."])

@@ -1,0 +1,25 @@
+"""Names of what is logged: the `action` field of every structured log line."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rag_engine.core.models import Version
+
+ACCEPTED: Final = "version_accepted"
+INDEXED: Final = "version_indexed"
+FAILED: Final = "version_failed"
+LEASE_LOST: Final = "lease_lost"
+HEARTBEAT: Final = "heartbeat_failed"
+DELETED: Final = "documents_deleted"
+QUESTION: Final = "question_answered"
+
+
+def version(action: str, version: Version) -> dict[str, object]:
+    """Fields of a log line about a version."""
+    return {
+        "action": action,
+        "document": version.document_id,
+        "version": version.number,
+        "attempt": version.attempt,
+    }

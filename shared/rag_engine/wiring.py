@@ -1,0 +1,94 @@
+"""The composition root: settings to an engine. The only module that imports adapters."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from rag_engine.adapters.blobs import FolderBlobs
+from rag_engine.adapters.models.http import HttpLimits, http_client
+from rag_engine.adapters.models.onnx import OnnxEmbedder
+from rag_engine.adapters.models.openai_api import OpenAIChat
+from rag_engine.adapters.models.phrases import PhraseExtractor
+from rag_engine.adapters.parsers.limits import ParserLimits
+from rag_engine.adapters.parsers.sandbox import SandboxedParser
+from rag_engine.adapters.sqlite import SqliteControl
+from rag_engine.engine import Engine
+from rag_engine.errors import ConfigurationError
+from rag_engine.ingest.chunk import ChunkSize
+from rag_engine.ingest.pipeline import Pipeline
+from rag_engine.retrieval.context import Budget
+from rag_engine.settings import Settings
+
+
+def build(settings: Settings) -> Engine:
+    """An engine on the embedded store. Databases are opened when they are first needed.
+
+    Raises:
+        ConfigurationError: A setting cannot be used, or an optional package is missing.
+        ModelUnavailable: The embedding model cannot be loaded.
+    """
+    embedder, parser = embedder_of(settings), SandboxedParser(limits_of(settings))
+    chat, close_chat = chat_of(settings)
+    pipeline = Pipeline(
+        blobs=FolderBlobs(settings.data_dir / "blobs"),
+        parser=parser,
+        extractor=PhraseExtractor(),
+        embedder=embedder,
+        size=ChunkSize(
+            max_tokens=embedder.max_tokens,
+            target_tokens=settings.chunk_target_tokens,
+            overlap_tokens=settings.chunk_overlap_tokens,
+        ),
+    )
+    return Engine(
+        control=SqliteControl(
+            settings.data_dir, model=embedder.name, dimensions=embedder.dimensions
+        ),
+        blobs=pipeline.blobs,
+        pipeline=pipeline,
+        chat=chat,
+        budget=Budget(tokens=settings.context_tokens, passages=settings.context_passages),
+        worker_name=f"{socket.gethostname()}:{os.getpid()}",
+        concurrency=settings.worker_concurrency,
+        closers=(parser.aclose, embedder.close, *close_chat),
+    )
+
+
+def embedder_of(settings: Settings) -> OnnxEmbedder:
+    """The embedding model: the one that is installed along, a folder's, or a hub's."""
+    threads = settings.embedding_threads or None
+    if not settings.embedding_model:
+        return OnnxEmbedder.bundled(threads=threads)
+    folder = Path(settings.embedding_model).expanduser()
+    if folder.is_dir():
+        return OnnxEmbedder.from_folder(folder, threads=threads)
+    return OnnxEmbedder.from_hub(settings.embedding_model, threads=threads)
+
+
+def limits_of(settings: Settings) -> ParserLimits:
+    """What a document may cost before it is refused."""
+    return ParserLimits(
+        max_bytes=settings.parser_max_bytes,
+        max_pages=settings.parser_max_pages,
+        max_unpacked_bytes=settings.parser_max_unpacked_bytes,
+        max_memory_bytes=settings.parser_max_memory_bytes,
+        timeout_seconds=settings.parser_timeout_seconds,
+        ocr=settings.parser_ocr,
+    )
+
+
+def chat_of(settings: Settings) -> tuple[OpenAIChat | None, tuple[Callable[[], object], ...]]:
+    """The model that writes answers, if settings name one, and what closes it."""
+    if not settings.llm_base_url:
+        return None, ()
+    if not settings.llm_model:
+        raise ConfigurationError(
+            f"RAG_LLM_BASE_URL is {settings.llm_base_url!r}, but no model is named. "
+            "Set RAG_LLM_MODEL."
+        )
+    client = http_client(HttpLimits(silence_seconds=settings.llm_timeout_seconds))
+    key = settings.llm_api_key.get_secret_value() or None
+    return OpenAIChat(settings.llm_base_url, settings.llm_model, key, client), (client.aclose,)
