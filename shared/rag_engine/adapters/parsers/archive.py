@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import PurePosixPath
 
 from rag_engine.adapters.parsers.draft import Draft
 from rag_engine.adapters.parsers.mail import Nested
 from rag_engine.adapters.parsers.package import member, package
-from rag_engine.adapters.parsers.source import Source
+from rag_engine.adapters.parsers.source import Source, too_large
 from rag_engine.core.models import ParsedDocument
 from rag_engine.errors import DocumentRejected
 
@@ -32,13 +33,11 @@ def parse_archive(source: Source, nested: Nested) -> ParsedDocument:
         if len(names) > source.limits.max_pages:
             raise source.too_many_pages(len(names), "files")
         for name in names:
-            data = member(archive, name)
-            if data is None:
-                draft.warn(f"{name!r} in {source.name!r} is damaged or encrypted and was left out.")
-                continue
             try:
-                parsed = nested(source, name, data)
+                parsed = nested(source, name, _member(source, archive, name))
             except DocumentRejected as exc:
+                if source.unpacked.total > source.limits.max_unpacked_bytes:
+                    raise source.unpacks_too_far() from exc
                 refused = refused or exc
                 draft.warn(f"A file in {source.name!r} was left out: {exc}")
                 continue
@@ -48,6 +47,16 @@ def parse_archive(source: Source, nested: Nested) -> ParsedDocument:
     if draft.is_empty:
         raise source.empty("no file in it has readable text") from refused
     return draft.finish(source.media_type, title=PurePosixPath(source.name).name)
+
+
+def _member(source: Source, archive: zipfile.ZipFile, name: str) -> bytes:
+    size = archive.getinfo(name).file_size
+    if size > source.limits.max_bytes:
+        raise too_large(f"{source.name}/{name}", size, source.limits)
+    data = member(archive, name)
+    if data is None:
+        raise source.damaged(f"{name!r} in it is damaged or encrypted")
+    return data
 
 
 def _is_document(name: str) -> bool:

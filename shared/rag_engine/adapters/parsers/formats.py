@@ -9,7 +9,7 @@ from rag_engine.adapters.parsers.mail import parse_mail
 from rag_engine.adapters.parsers.markup import parse_xml
 from rag_engine.adapters.parsers.ocr import Recogniser, parse_image
 from rag_engine.adapters.parsers.office import parse_office
-from rag_engine.adapters.parsers.package import package, unpacked_size
+from rag_engine.adapters.parsers.package import package
 from rag_engine.adapters.parsers.slides import parse_slides
 from rag_engine.adapters.parsers.source import Source
 from rag_engine.adapters.parsers.text import parse_text
@@ -74,20 +74,12 @@ class Reader:
             data=data,
             progress=outer.progress,
             depth=outer.depth + 1,
-            unpacked=outer.unpacked + _claimed(outer),
+            unpacked=outer.unpacked,
         )
         if not data:
             raise inner.empty("the file has no bytes")
         with inner.open() as file:
             return self.read(inner.of_type(sniff.sniff(file, name)))
-
-
-def _claimed(outer: Source) -> int:
-    """What an archive adds to the bytes unpacked around its members."""
-    if outer.media_type != sniff.ZIP:
-        return len(outer.data or b"")
-    with package(outer) as archive:
-        return unpacked_size(archive)
 
 
 def unknown(source: Source) -> DocumentUnreadable:

@@ -41,7 +41,7 @@ def write(stream: BinaryIO, frame: Frame) -> None:
     Raises:
         OSError: The other side is gone.
     """
-    body = json.dumps(frame, separators=(",", ":")).encode("ascii")
+    body = json.dumps(frame, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
     stream.write(_LENGTH.pack(len(body)) + body)
     stream.flush()
 

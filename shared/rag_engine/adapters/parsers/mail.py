@@ -108,6 +108,8 @@ def _write_attachment(draft: Draft, part: Message, source: Source, nested: Neste
     try:
         parsed = nested(source, name, data)
     except DocumentRejected as exc:
+        if source.unpacked.total > source.limits.max_unpacked_bytes:
+            raise source.unpacks_too_far() from exc
         draft.warn(f"An attachment of {source.name!r} was left out: {exc}")
         return
     draft.heading(2, name)

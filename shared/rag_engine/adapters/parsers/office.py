@@ -12,7 +12,7 @@ from rag_engine.adapters.parsers import sniff
 from rag_engine.adapters.parsers.draft import Draft
 from rag_engine.adapters.parsers.source import Source
 from rag_engine.core.models import ParsedDocument
-from rag_engine.errors import DocumentUnreadable
+from rag_engine.errors import DocumentTooLarge, DocumentUnreadable
 
 _Node = Mapping[str, Any]
 
@@ -72,11 +72,16 @@ def extract(source: Source) -> Any:
     except kreuzberg.KreuzbergError as exc:
         if "assword" in str(exc) or "ncrypt" in str(exc):
             raise source.encrypted() from None
-        raise source.damaged(f"the parser gave up on it ({_first_line(exc)})") from exc
+        if "Security limit" in str(exc):
+            raise DocumentTooLarge(
+                f"{source.name!r} is larger inside than its parser takes ({_first_line(exc)}). "
+                "Split it, and add the parts."
+            ) from exc
+        raise source.damaged(f"its parser gave up on it ({_first_line(exc)})") from exc
 
 
 def _first_line(exc: BaseException) -> str:
-    text = str(exc).strip().split("\n", 1)[0]
+    text = str(exc).strip().split("\n", 1)[0].removeprefix(f"{type(exc).__name__}: ")
     return text[:200].rstrip(".") or type(exc).__name__
 
 

@@ -34,17 +34,12 @@ def package(source: Source) -> Iterator[zipfile.ZipFile]:
             raise source.damaged("it is not a whole ZIP container") from exc
         with archive:
             members = archive.infolist()
-            total = source.unpacked + sum(member.file_size for member in members)
-            if total > source.limits.max_unpacked_bytes:
+            source.unpacked.total += sum(member.file_size for member in members)
+            if source.unpacked.total > source.limits.max_unpacked_bytes:
                 raise source.unpacks_too_far()
             if members and all(m.flag_bits & _ENCRYPTED_FLAG for m in members if not m.is_dir()):
                 raise source.encrypted()
             yield archive
-
-
-def unpacked_size(archive: zipfile.ZipFile) -> int:
-    """Bytes that the members claim to unpack to."""
-    return sum(member.file_size for member in archive.infolist())
 
 
 def member(archive: zipfile.ZipFile, name: str) -> bytes | None:

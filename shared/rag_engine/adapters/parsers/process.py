@@ -14,7 +14,6 @@ from collections import deque
 from pathlib import Path
 from typing import BinaryIO
 
-import rag_engine
 from rag_engine.adapters.parsers import frames
 from rag_engine.adapters.parsers.confinement import OUT_OF_MEMORY
 from rag_engine.adapters.parsers.limits import ParserLimits
@@ -27,6 +26,16 @@ _DOCUMENTS = 200
 _START_SECONDS = 60.0
 _STDERR_LINES = 20
 _MEMORY_SIGNS = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
+_PACKAGE = str(Path(__file__).parents[2])
+# Importing `rag_engine` itself would bring the whole engine, HTTP clients included, and a second.
+_BOOT = """\
+import sys, types
+package = types.ModuleType("rag_engine")
+package.__path__ = [sys.argv[1]]
+sys.modules["rag_engine"] = package
+from rag_engine.adapters.parsers.worker import main
+main(sys.argv[2])
+"""
 # API keys and passwords stay outside: the process is given these variables and no other.
 _ENVIRONMENT = (
     *("PATH", "HOME", "USERPROFILE", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TEMP", "TMP"),
@@ -95,7 +104,7 @@ class ParserProcess:
         self._expired = False
         limits = json.dumps(dataclasses.asdict(self._limits))
         # -P: a module in the current folder, perhaps full of downloaded files, is never imported.
-        command = [sys.executable, "-P", "-m", "rag_engine.adapters.parsers.worker", limits]
+        command = [sys.executable, "-P", "-c", _BOOT, _PACKAGE, limits]
         try:
             process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
                 command,
@@ -171,10 +180,8 @@ def _drain(stream: BinaryIO, lines: deque[str]) -> None:
 
 def _environment() -> dict[str, str]:
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    roots = [str(Path(next(iter(rag_engine.__path__))).parent)]
-    roots += filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    environment["PYTHONPATH"] = os.pathsep.join(roots)
-    return environment
+    roots = filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return environment | {"PYTHONPATH": os.pathsep.join(roots)}
 
 
 def _cannot_start(reason: str) -> ConfigurationError:

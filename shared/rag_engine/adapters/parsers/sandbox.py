@@ -14,12 +14,12 @@ from importlib import metadata
 from pathlib import Path
 
 from rag_engine.adapters.parsers import formats, sniff
-from rag_engine.adapters.parsers.limits import ParserLimits, in_words, setting
+from rag_engine.adapters.parsers.limits import ParserLimits
 from rag_engine.adapters.parsers.process import ParserProcess
-from rag_engine.adapters.parsers.source import Source
+from rag_engine.adapters.parsers.source import Source, too_large
 from rag_engine.adapters.parsers.text import parse_text
 from rag_engine.core.models import ParsedDocument
-from rag_engine.errors import DocumentTooLarge, DocumentUnreadable
+from rag_engine.errors import DocumentUnreadable
 
 # Raised whenever our own readers change what they make of the same file.
 _REVISION = 1
@@ -80,7 +80,7 @@ class SandboxedParser:
         try:
             size = _size(path, name)
             if size > self._limits.max_bytes:
-                raise _too_large(name, size, self._limits)
+                raise too_large(name, size, self._limits)
             source = Source(path=path, name=name, media_type=sniff.UNKNOWN, limits=self._limits)
             if size == 0:
                 raise source.empty("the file has no bytes")
@@ -106,13 +106,6 @@ def _size(path: Path, name: str) -> int:
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
         raise DocumentUnreadable(f"{name!r} is {what}. Name a file.")
     return status.st_size
-
-
-def _too_large(name: str, size: int, limits: ParserLimits) -> DocumentTooLarge:
-    return DocumentTooLarge(
-        f"{name!r} has {in_words(size)}, and the limit is {in_words(limits.max_bytes)}. "
-        f"Split it, or raise {setting('max_bytes')}."
-    )
 
 
 def _fingerprint(limits: ParserLimits) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +15,13 @@ from rag_engine.errors import DocumentEmpty, DocumentTooLarge, DocumentUnreadabl
 
 def _ignore() -> None:
     return None
+
+
+@dataclass(slots=True)
+class Tally:
+    """A running sum of bytes."""
+
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +34,7 @@ class Source:
         media_type: As told from the bytes.
         progress: To be called after each step that may take long; it resets the time limit.
         depth: How many archives or mails it is nested in.
-        unpacked: Bytes that the archives around it unpack to.
+        unpacked: What was unpacked so far, shared by a file and all that is nested in it.
     """
 
     path: Path
@@ -37,7 +44,7 @@ class Source:
     data: bytes | None = None
     progress: Callable[[], None] = _ignore
     depth: int = 0
-    unpacked: int = 0
+    unpacked: Tally = field(default_factory=Tally)
 
     def open(self) -> BinaryIO:
         """The file, open for reading from its start."""
@@ -100,3 +107,11 @@ class Source:
             f"{self.name!r} was not read within {self.limits.timeout_seconds:g} seconds. "
             f"Split it, or raise {setting('timeout_seconds')}."
         )
+
+
+def too_large(name: str, size: int, limits: ParserLimits) -> DocumentTooLarge:
+    """The error for a file of more bytes than allowed."""
+    return DocumentTooLarge(
+        f"{name!r} has {in_words(size)}, and the limit is {in_words(limits.max_bytes)}. "
+        f"Split it, or raise {setting('max_bytes')}."
+    )

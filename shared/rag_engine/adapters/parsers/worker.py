@@ -1,4 +1,4 @@
-"""The process in which documents are parsed: `python -P -m rag_engine.adapters.parsers.worker`.
+"""The process in which documents are parsed, as `process.py` starts it.
 
 It reads requests from its standard input and writes results to what was its standard output. It
 ends when its input closes, so it cannot outlive the process that started it.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import sys
 import threading
 from typing import BinaryIO
 
@@ -19,10 +18,10 @@ from rag_engine.adapters.parsers.limits import ParserLimits
 from rag_engine.errors import DocumentRejected
 
 
-def main() -> None:
+def main(limits_json: str) -> None:
     """Serve requests until the input closes."""
     requests, replies = _private_streams()
-    limits = ParserLimits(**json.loads(sys.argv[1]))
+    limits = ParserLimits(**json.loads(limits_json))
     confinement.confine(limits)
     reader = Reader(ocr=limits.ocr)
     waiting: queue.SimpleQueue[frames.Frame] = queue.SimpleQueue()
@@ -71,7 +70,3 @@ def _answer(
     # The boundary of the sandbox: whatever a library raises concerns this document alone.
     except Exception as exc:  # noqa: BLE001
         return frames.failure(source.damaged(f"its parser failed ({type(exc).__name__}: {exc})"))
-
-
-if __name__ == "__main__":
-    main()
