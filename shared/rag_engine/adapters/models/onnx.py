@@ -109,8 +109,8 @@ class OnnxEmbedder:
 
     @property
     def dimensions(self) -> int:
-        """Length of a vector, found by embedding a word when first asked."""
-        return self._session().dimensions
+        """Length of a vector; where the model's files do not say, a word is embedded to see."""
+        return self._model.dimensions or self._session().dimensions
 
     @property
     def max_tokens(self) -> int:

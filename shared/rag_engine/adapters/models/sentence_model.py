@@ -59,6 +59,7 @@ class SentenceModel:
 
     Attributes:
         length: Longest input in tokens, special tokens and prefix included.
+        dimensions: Length of its vectors, where it is known without running it.
         graph_hash: SHA-256 the graph must have, or `None` where nobody knows it beforehand.
         tokenizer_hash: SHA-256 the tokenizer must have, or `None`.
         remedy: What to do when a file is missing or damaged.
@@ -72,6 +73,7 @@ class SentenceModel:
     query_prefix: str = ""
     document_prefix: str = ""
     scripts: frozenset[str] | None = None
+    dimensions: int | None = None
     graph_hash: str | None = None
     tokenizer_hash: str | None = None
     remedy: str = "Download the model again."
@@ -141,6 +143,7 @@ def bundled_model() -> SentenceModel:
         tokenizer=Path(__file__).with_name("minilm") / "tokenizer.json",
         length=256,  # its max_seq_length: trained on no longer inputs
         scripts=frozenset({"Latin"}),
+        dimensions=384,
         graph_hash="8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
         tokenizer_hash="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
         remedy=remedy,
