@@ -23,7 +23,9 @@ _BLOCKS = frozenset(
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
+# Longer cells only lay out the page: their text is not the value of a row.
 _LAYOUT_CELL = 400
+_MAX_SPAN = 200
 
 
 def parse_html(source: Source, data: bytes) -> ParsedDocument:
@@ -70,8 +72,40 @@ def read_html(draft: Draft, text: str, *, depth: int = 0) -> str | None:
 
 @dataclass(slots=True)
 class _Table:
+    """Rows so far, the cell that is open, and how far cells from above reach down."""
+
     rows: list[list[str]] = field(default_factory=list)
     cell: list[str] | None = None
+    spans: tuple[int, int] = (1, 1)
+    reaching: dict[int, int] = field(default_factory=dict)
+
+    def new_row(self) -> None:
+        """Begin a row."""
+        if self.rows:
+            self._skip_reached(len(self.reaching) + len(self.rows[-1]))
+        self.rows.append([])
+
+    def close_cell(self) -> None:
+        """Put the open cell where it stands, with empty cells for what it spans."""
+        if self.cell is None:
+            return
+        text, self.cell = "\n".join(self.cell), None
+        if not self.rows:
+            self.rows.append([])
+        row = self.rows[-1]
+        self._skip_reached(_MAX_SPAN)
+        columns, rows = self.spans
+        for column in range(len(row), len(row) + columns):
+            if rows > 1:
+                self.reaching[column] = rows - 1
+            row.append(text)
+            text = ""
+
+    def _skip_reached(self, columns: int) -> None:
+        row = self.rows[-1]
+        while len(row) < columns and self.reaching.get(len(row), 0) > 0:
+            self.reaching[len(row)] -= 1
+            row.append("")
 
 
 class _Reader(HTMLParser):
@@ -106,7 +140,7 @@ class _Reader(HTMLParser):
             self._flush()
             self._heading = _HEADINGS[tag]
         elif tag in {"table", "tr", "td", "th"}:
-            self._open_cell(tag)
+            self._open_cell(tag, dict(attrs))
         elif tag in {"ul", "ol", "menu"}:
             self._flush()
             self._lists.append(0 if tag == "ol" else None)
@@ -183,7 +217,7 @@ class _Reader(HTMLParser):
             self._lists[-1] = number + 1
             self._marker = f"{indent}{number + 1}. "
 
-    def _open_cell(self, tag: str) -> None:
+    def _open_cell(self, tag: str, attributes: dict[str, str | None]) -> None:
         if tag == "table":
             self._flush()
             self._tables.append(_Table())
@@ -194,9 +228,10 @@ class _Reader(HTMLParser):
         self._end_cell()
         table = self._tables[-1]
         if tag == "tr":
-            table.rows.append([])
+            table.new_row()
         else:
             table.cell = []
+            table.spans = (_span(attributes, "colspan"), _span(attributes, "rowspan"))
 
     def _close_cell(self, tag: str) -> None:
         if not self._tables:
@@ -208,12 +243,7 @@ class _Reader(HTMLParser):
 
     def _end_cell(self) -> None:
         self._flush()
-        table = self._tables[-1]
-        if table.cell is not None:
-            if not table.rows:
-                table.rows.append([])
-            table.rows[-1].append("\n".join(table.cell))
-            table.cell = None
+        self._tables[-1].close_cell()
 
     def _write_table(self, table: _Table) -> None:
         """A table, or the text of its cells where it only lays out the page or sits in another."""
@@ -250,6 +280,11 @@ class _Reader(HTMLParser):
 
 def _collapsed(text: str) -> str:
     return "\n".join(filter(None, (" ".join(line.split()) for line in text.split("\n"))))
+
+
+def _span(attributes: dict[str, str | None], name: str) -> int:
+    value = attributes.get(name) or ""
+    return min(max(int(value), 1), _MAX_SPAN) if value.isdecimal() else 1
 
 
 def _is_hidden(attrs: list[tuple[str, str | None]]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,8 @@ _Node = Mapping[str, Any]
 
 # Layers that repeat on every page.
 _FURNITURE = frozenset({"header", "footer"})
+# What Word's fields say to Word, such as the counter of a caption.
+_FIELD_CODE = re.compile(r" ?(?:SEQ|PAGEREF|REF|HYPERLINK|TOC) [^\n]*?\\\* [A-Z]+ ?")
 _SHEETS = frozenset({sniff.XLSX, sniff.XLS, sniff.ODS})
 
 
@@ -31,8 +34,10 @@ def parse_office(source: Source) -> ParsedDocument:
     result = extract(source)
     draft = Draft()
     nodes: Sequence[_Node] = (result.document or {}).get("nodes", ())
-    writer = _Writer(draft, nodes, pages=source.media_type in _SHEETS)
-    writer.write()
+    _Writer(draft, nodes, source.media_type).write()
+    _write_children(draft, result.children or ())
+    for warning in result.processing_warnings or ():
+        draft.warn(f"Something in {source.name!r} was left out: {warning.message}")
     if draft.is_empty:
         draft.block(result.content or "")
     if draft.is_empty:
@@ -85,6 +90,15 @@ def _first_line(exc: BaseException) -> str:
     return text[:200].rstrip(".") or type(exc).__name__
 
 
+def _write_children(draft: Draft, children: Sequence[Mapping[str, Any]]) -> None:
+    """The attachments of a mail, as plain text."""
+    for child in children:
+        text = getattr(child.get("result"), "content", None)
+        if text:
+            draft.heading(2, str(child.get("path") or "attachment"))
+            draft.block(text)
+
+
 def _title(metadata: Mapping[str, Any] | None) -> str | None:
     for key in ("title", "subject"):
         value = (metadata or {}).get(key)
@@ -96,11 +110,14 @@ def _title(metadata: Mapping[str, Any] | None) -> str | None:
 class _Writer:
     """Walks kreuzberg's flat list of nodes and feeds a draft."""
 
-    def __init__(self, draft: Draft, nodes: Sequence[_Node], *, pages: bool) -> None:
+    def __init__(self, draft: Draft, nodes: Sequence[_Node], media_type: str) -> None:
         self._draft = draft
         self._nodes = nodes
-        self._pages = pages
+        self._pages = media_type in _SHEETS
+        # Kreuzberg gives its text as it is stored: a paragraph a line, cells between tabs.
+        self._is_binary_word = media_type == sniff.DOC
         self._in_list = False
+        self._number = 0
 
     def write(self) -> None:
         """Write every node, outermost first."""
@@ -117,32 +134,39 @@ class _Writer:
         node = self._nodes[index]
         if node.get("content_layer") in _FURNITURE:
             return
-        content = node.get("content") or {}
         kind = _kind(node)
-        text = content.get("text") or ""
-        if kind in {"heading", "title"}:
-            self._draft.heading(int(content.get("level") or 1), text)
-        elif kind == "table":
-            self._draft.table(_cells(content.get("grid") or {}))
-        elif kind == "list_item":
-            self._item(node, text, depth)
-        elif kind == "code":
-            self._draft.block(f"```\n{text}\n```")
-        elif kind == "image":
-            self._draft.block(content.get("description") or "")
-        elif kind == "metadata_block":
-            self._draft.block("\n".join(f"{key}: {value}" for key, value in content["entries"]))
+        if kind == "list_item":
+            self._item(node, depth)
         else:
-            self._draft.block(text)
+            self._block(kind, node.get("content") or {})
         self._in_list = kind == "list_item"
         inner = depth + 1 if kind == "list" else depth
         for number, child in enumerate(node.get("children") or (), start=1):
             self._number = number
             self._node(child, inner)
 
-    def _item(self, node: _Node, text: str, depth: int) -> None:
+    def _block(self, kind: str, content: Mapping[str, Any]) -> None:
+        text = content.get("text") or ""
+        if kind in {"heading", "title"}:
+            self._draft.heading(int(content.get("level") or 1), text)
+        elif kind == "table":
+            self._draft.table(_cells(content.get("grid") or {}))
+        elif kind == "code":
+            self._draft.block(f"```\n{text}\n```")
+        elif kind == "image":
+            self._draft.block(content.get("description") or "")
+        elif kind == "metadata_block":
+            self._draft.block("\n".join(f"{key}: {value}" for key, value in content["entries"]))
+        elif self._is_binary_word:
+            for line in _FIELD_CODE.sub("", text).split("\n"):
+                self._draft.block(line.replace("\t\t", "\n").replace("\t", " | ").strip(" |"))
+        else:
+            self._draft.block(text)
+
+    def _item(self, node: _Node, depth: int) -> None:
         parent = self._nodes[node["parent"]] if node.get("parent") is not None else {}
         ordered = (parent.get("content") or {}).get("ordered")
+        text = (node.get("content") or {}).get("text") or ""
         marker = f"{self._number}." if ordered else "-"
         self._draft.block(f"{'  ' * max(0, depth - 1)}{marker} {text}", tight=self._in_list)
 

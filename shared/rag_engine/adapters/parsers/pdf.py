@@ -26,6 +26,8 @@ _CELL_GAP = 1.5
 _ENUMERATOR = re.compile(r"[\W\d_]*(?:[A-Za-z][.)])?")
 _LEADER = re.compile(r"(?:\s*[.·…]){5,}\s*")
 _BOLD = re.compile(rb"bold|black|heavy|demi|(?:sf|cm)bx", re.IGNORECASE)
+_LAM = 0x644
+_ALEFS = frozenset({0x622, 0x623, 0x625, 0x627})
 _PROGRESS_PAGES = 50
 
 
@@ -132,6 +134,7 @@ def _lines(page: Any) -> list[Line]:
 
 def _line(raw: Any, characters: Sequence[tuple[int, int]]) -> list[Line]:
     """The line that some characters make up, or nothing where all are blank."""
+    characters = _in_order(raw, characters)
     visible = [index for index, code in characters if code > 32]
     if not visible:
         return []
@@ -152,6 +155,24 @@ def _line(raw: Any, characters: Sequence[tuple[int, int]]) -> list[Line]:
             bold=all(_is_bold(raw, index) for index in some),
         )
     ]
+
+
+def _in_order(raw: Any, characters: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Characters with Arabic ligatures of lam and alef spelled lam first.
+
+    They are one glyph, so both letters have the same box, and PDFium hands them out reversed.
+    """
+    ordered = list(characters)
+    for at in range(len(ordered) - 1):
+        (first, code), (second, after) = ordered[at], ordered[at + 1]
+        if after == _LAM and code in _ALEFS and _corners(raw, first) == _corners(raw, second):
+            ordered[at], ordered[at + 1] = (first, after), (second, code)
+    return ordered
+
+
+def _corners(raw: Any, index: int) -> tuple[float, ...]:
+    box = _box(raw, index)
+    return (box.left, box.right, box.bottom, box.top)
 
 
 def _cells(raw: Any, characters: Sequence[tuple[int, int]], size: float) -> list[str]:

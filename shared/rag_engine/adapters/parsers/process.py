@@ -24,6 +24,7 @@ from rag_engine.errors import ConfigurationError, DocumentRejected
 # Parsers leak; a fresh process costs about 0.3 s, which is nothing over so many documents.
 _DOCUMENTS = 200
 _START_SECONDS = 60.0
+_EXIT_SECONDS = 1.0
 _STDERR_LINES = 20
 _MEMORY_SIGNS = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
 _PACKAGE = str(Path(__file__).parents[2])
@@ -152,13 +153,17 @@ class ParserProcess:
 
     def _death(self, source: Source, process: subprocess.Popen[bytes]) -> DocumentRejected:
         """Why there is no reply."""
-        process.kill()
-        code = process.wait()
+        try:
+            code = process.wait(_EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = 0
         expired, words = self._expired, self._last_words()
         self.close()
         if expired or code == -getattr(signal, "SIGXCPU", 0):
             return source.takes_too_long()
-        if code == OUT_OF_MEMORY or any(sign in words for sign in _MEMORY_SIGNS):
+        # Linux kills the largest process when memory runs out.
+        is_killed = code == -getattr(signal, "SIGKILL", 0)
+        if is_killed or code == OUT_OF_MEMORY or any(sign in words for sign in _MEMORY_SIGNS):
             return source.takes_too_much_memory()
         return source.damaged(f"its parser crashed ({words or _in_words(code)})")
 

@@ -59,23 +59,21 @@ class SandboxedParser:
             DocumentTooLarge: It exceeds a limit on size, pages, memory or time.
             ConfigurationError: The parsing process cannot be started.
         """
-        opened = await asyncio.to_thread(self._open, path, name)
-        if isinstance(opened, ParsedDocument):
-            return opened
-        job = _Job(source=opened)
-        self._lanes.submit(job)
+        job = _Job()
         try:
-            return await asyncio.wrap_future(job.future)
+            parsed = await asyncio.to_thread(self._begin, path, name, job)
+            return await asyncio.wrap_future(job.future) if parsed is None else parsed
         except asyncio.CancelledError:
-            job.abandon()
+            # In a thread: it takes a lock that the lane may hold for a moment.
+            asyncio.get_running_loop().run_in_executor(None, job.abandon)
             raise
 
     async def aclose(self) -> None:
         """End all processes. Another `parse` starts them again."""
         await asyncio.to_thread(self._lanes.close)
 
-    def _open(self, path: Path, name: str) -> ParsedDocument | Source:
-        """The text, where no sandbox is needed for it, else what to hand to one."""
+    def _begin(self, path: Path, name: str, job: _Job) -> ParsedDocument | None:
+        """The text, where no sandbox is needed for it; otherwise the job is on its way to one."""
         path = path.absolute()
         try:
             size = _size(path, name)
@@ -97,7 +95,8 @@ class SandboxedParser:
             ) from exc
         if source.media_type == sniff.UNKNOWN:
             raise formats.unknown(source)
-        return source
+        self._lanes.submit(job, source)
+        return None
 
 
 def _size(path: Path, name: str) -> int:
@@ -122,7 +121,7 @@ def _fingerprint(limits: ParserLimits) -> str:
 class _Job:
     """One document on its way through a lane."""
 
-    source: Source
+    source: Source | None = None
     future: Future[ParsedDocument] = field(default_factory=Future)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _process: ParserProcess | None = None
@@ -138,7 +137,11 @@ class _Job:
     def run(self, process: ParserProcess) -> None:
         """Read the document and settle the future."""
         with self._lock:
-            if self._abandoned or not self.future.set_running_or_notify_cancel():
+            if (
+                self._abandoned
+                or self.source is None
+                or not self.future.set_running_or_notify_cancel()
+            ):
                 return
             self._process = process
         try:
@@ -172,8 +175,9 @@ class _Lanes:
         self._processes: list[ParserProcess] = []
         self._unfinished = 0
 
-    def submit(self, job: _Job) -> None:
+    def submit(self, job: _Job, source: Source) -> None:
         """Queue a document; a lane is added while all are busy and there may be more."""
+        job.source = source
         with self._lock:
             self._unfinished += 1
             if self._unfinished > len(self._threads) < self._count:

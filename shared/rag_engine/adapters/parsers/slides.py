@@ -128,19 +128,23 @@ def _placeholder(shape: Element) -> str:
 
 
 def _paragraphs(shape: Element) -> Iterator[str]:
+    """The paragraphs of a shape, those of lists with their bullets or numbers."""
+    number = 0
     for paragraph in shape.iter(f"{_A}p"):
         text = _text(paragraph).strip()
         if not text:
             continue
         properties = paragraph.find(f"{_A}pPr")
+        is_numbered = properties is not None and properties.find(f"{_A}buAutoNum") is not None
+        number = number + 1 if is_numbered else 0
         if properties is None:
             yield text
             continue
         level = properties.get("lvl", "0")
-        bullet = properties.find(f"{_A}buChar") is not None
-        numbered = properties.find(f"{_A}buAutoNum") is not None
-        indent = "  " * int(level) if level.isdigit() and len(level) == 1 else ""
-        yield f"{indent}{'- ' if bullet or numbered or indent else ''}{text}"
+        indent = "  " * int(level) if level.isdecimal() and len(level) == 1 else ""
+        has_bullet = indent or properties.find(f"{_A}buChar") is not None
+        marker = f"{number}. " if is_numbered else "- " if has_bullet else ""
+        yield f"{indent}{marker}{text}"
 
 
 def _text(paragraph: Element) -> str:
