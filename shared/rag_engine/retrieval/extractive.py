@@ -39,18 +39,24 @@ class ExtractiveWeights:
         meaning: For the cosine between it and the question.
         passage: For the rank of its passage.
         opening: For the first sentence of a passage, which says what the passage is about.
-        link: For a passage whose title a chosen sentence names, or that the question names.
+        named: For a passage whose title the question names.
+        link: For a passage whose title a chosen sentence names.
+        number: For a number in it, when the question asks for one.
         residual: For the cosine with what the chosen sentences leave of the question.
         novelty: Against the largest cosine with a chosen sentence.
+        crowd: Against each chosen sentence of the same passage.
     """
 
     words: float = 1.0
     meaning: float = 1.0
-    passage: float = 0.4
-    opening: float = 0.1
-    link: float = 0.4
-    residual: float = 0.5
-    novelty: float = 0.6
+    passage: float = 0.3
+    opening: float = 0.15
+    named: float = 0.1
+    link: float = 1.0
+    number: float = 0.2
+    residual: float = 0.7
+    novelty: float = 0.4
+    crowd: float = 0.25
 
 
 _WEIGHTS: Final = ExtractiveWeights()
@@ -59,7 +65,7 @@ _ANSWERED: Final = 0.7  # how much of the question a chosen sentence counts as h
 _SENTENCES: Final = 5
 _CHARACTERS: Final = 900  # about what one reads before looking for the answer elsewhere
 _ENOUGH: Final = 0.4  # of what the best sentence is worth: what is worth less is not quoted
-_CANDIDATES: Final = 32  # so many sentences are embedded, which is nearly all the time it takes
+_CANDIDATES: Final = 24  # so many sentences are embedded, which is nearly all the time it takes
 _LONGEST: Final = 500  # characters; what is longer is a table or a list that lost its line ends
 _FAINT_WORDS: Final = 0.15
 _FAINT_MEANING: Final = 0.3
@@ -69,6 +75,10 @@ _FULL_STOPS: Final = frozenset(".!?…:;\"'”’»)。！？؟।")
 _PARENTHESES: Final = re.compile(r"\s*\([^)]*\)\s*$")
 _FOOTNOTE: Final = re.compile(r"(?<=[.,;:!?…”’\"')])\(\d{1,3}\)")
 _FIRST_WORD: Final = re.compile(r"[^\W\d_]+")
+_NUMBER_WORDS: Final = frozenset(
+    "when year date many much long old wann jahr viele viel quand année combien cuándo año cuántos"
+    " cuánto quando anno quanti quanto когда сколько 何年 何时 几年 多少 いつ 何人 متى كم".split()
+)
 _PRONOUNS: Final = frozenset(
     "he she it they this these that those his her its their him them such both there here then"
     " however moreover also er sie es dies diese dieser dieses ihr ihre sein seine il elle ils elles"
@@ -121,6 +131,8 @@ async def best_sentences(
     order = np.argsort(-prior, kind="stable")[:_CANDIDATES]
     candidates = [sentences[i] for i in order]
     vectors = await _vectors(question, candidates, context, embedder)
+    if vectors is None:  # then nothing speaks for a sentence that shares no word
+        prior[words == 0] -= weights.words
     choice = _Choice(question, candidates, prior[order], vectors, context, weights)
     chosen = choice.make()
     fits = bool((words[order][chosen] > _FAINT_WORDS).any() or choice.nearest > _FAINT_MEANING)
@@ -153,8 +165,9 @@ def _split(text: str) -> list[str]:
 
 def _reads_well(text: str) -> bool:
     # Headings, page numbers, cells: too short to say anything, and no full stop at their end.
-    length = len(text)
-    return 12 <= length <= _LONGEST and (text[-1] in _FULL_STOPS or length > 60)
+    # Bytes, because a Chinese sentence may have eight characters.
+    length = len(text.encode("utf-8", "replace"))
+    return length >= 12 and len(text) <= _LONGEST and (text[-1] in _FULL_STOPS or length > 60)
 
 
 def _rarity(asked: frozenset[str], sentences: Sequence[_Sentence]) -> dict[str, float]:
@@ -206,11 +219,18 @@ class _Choice:
     ) -> None:
         self._candidates = candidates
         self._weights = weights
+        self._passages = np.array([s.passage for s in candidates])
         self._titles = [_bare_title(p) for p in context.passages]
         self._gain = prior.copy()
         self._nearest_chosen = np.zeros(len(candidates))
         self._residual = np.zeros(len(candidates))
-        self._linked = [self._names(question, title) for title in self._titles]
+        self._crowd = np.zeros(len(context.passages))
+        named = np.array([self._names(question, title) for title in self._titles])
+        self._named = named
+        self._chained = np.zeros(len(named), dtype=bool)
+        self._gain += weights.named * named[self._passages]
+        if _NUMBER_WORDS & set(tokenize(question)):
+            self._gain += weights.number * np.array([_has_number(s.text) for s in candidates])
         self._vectors = vectors
         self.nearest = 0.0
         if vectors is not None:
@@ -241,20 +261,20 @@ class _Choice:
 
     def _worth(self) -> Floats:
         weights = self._weights
-        link = np.array([self._linked[s.passage] for s in self._candidates], dtype=np.float64)
-        return (
+        worth: Floats = (
             self._gain
-            + weights.link * link
+            + weights.link * self._chained[self._passages]
             + weights.residual * self._residual
             - weights.novelty * self._nearest_chosen
+            - weights.crowd * self._crowd[self._passages]
         )
+        return worth
 
     def _note(self, pick: int) -> None:
         text = self._candidates[pick].text
-        self._linked = [
-            linked or self._names(text, title)
-            for linked, title in zip(self._linked, self._titles, strict=True)
-        ]
+        self._crowd[self._passages[pick]] += 1
+        named = np.array([self._names(text, title) for title in self._titles])
+        self._chained |= named & ~self._named
         if self._vectors is not None:
             asked, found = self._vectors
             self._nearest_chosen = np.maximum(self._nearest_chosen, found @ found[pick])
@@ -303,6 +323,10 @@ def _read(passage: Passage, places: set[int]) -> str:
         parts.append(text)
         before = place
     return " ".join(parts)
+
+
+def _has_number(text: str) -> bool:
+    return any(character.isdecimal() for character in text)
 
 
 def _leans_back(text: str) -> bool:
