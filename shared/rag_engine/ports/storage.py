@@ -365,8 +365,12 @@ class JobQueue(Protocol):
         """
         ...
 
-    async def claim(self, worker: str, seconds: float) -> Job | None:
+    async def claim(
+        self, worker: str, seconds: float, *, document_id: str | None = None
+    ) -> Job | None:
         """Lease the version that has waited longest, or one whose lease has run out.
+
+        With a document's id, only a version of that document.
 
         Of all that may be claimed, the one requested first; ties go to the smaller document id.
         What an earlier attempt recorded and staged is still there.

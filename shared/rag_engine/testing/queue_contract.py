@@ -218,6 +218,17 @@ class QueueContract:
         assert [(await claim(workspace)).lease.document_id for _ in "123"] == ["c", "a", "b"]
         assert await workspace.queue.claim(WORKER, LEASE) is None
 
+    async def test_one_documents_version_can_be_claimed_before_its_turn(
+        self, workspace: Workspace
+    ) -> None:
+        for id in ("a", "b"):
+            await workspace.queue.accept(_of(id))
+        job = await workspace.queue.claim(WORKER, LEASE, document_id="b")
+        assert job is not None
+        assert job.lease.document_id == "b"
+        assert await workspace.queue.claim(WORKER, LEASE, document_id="b") is None
+        assert (await claim(workspace)).lease.document_id == "a"
+
     async def test_many_workers_share_the_work_without_overlap(self, control: Place) -> None:
         controls = [control() for _ in range(3)]
         try:

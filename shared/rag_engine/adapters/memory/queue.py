@@ -43,9 +43,15 @@ class MemoryQueue:
         self._put(VersionRow(version=version, available_at=now))
         return version
 
-    async def claim(self, worker: str, seconds: float) -> Job | None:
+    async def claim(
+        self, worker: str, seconds: float, *, document_id: str | None = None
+    ) -> Job | None:
         now = self._clock()
-        ready = [row for row in self._tables.versions.values() if _claimable(row, now)]
+        ready = [
+            row
+            for row in self._tables.versions.values()
+            if _claimable(row, now) and document_id in (None, row.version.document_id)
+        ]
         if not ready:
             return None
         row = min(ready, key=_waiting)

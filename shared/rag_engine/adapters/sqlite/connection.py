@@ -43,6 +43,8 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA cache_size=-32000")
+    # 32 MB of log between two checkpoints: a document writes some hundred scattered pages.
+    connection.execute("PRAGMA wal_autocheckpoint=8000")
     connection.execute("PRAGMA temp_store=MEMORY")
     return connection
 

@@ -171,7 +171,7 @@ WHERE v.number = (SELECT max(number) FROM version WHERE document = v.document)
 ORDER BY v.requested_at DESC, d.id LIMIT ?2;
 
 -- name: claimable_version
-WHERE v.status IN ('pending', 'running') AND v.claimable_at <= ?
+WHERE v.status IN ('pending', 'running') AND v.claimable_at <= ?1 AND (?2 IS NULL OR d.id = ?2)
 ORDER BY v.requested_at, d.id LIMIT 1;
 
 -- name: next_claimable

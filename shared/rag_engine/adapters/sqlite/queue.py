@@ -47,12 +47,14 @@ class SqliteQueue:
 
         return await self._writer.run(write)
 
-    async def claim(self, worker: str, seconds: float) -> Job | None:
+    async def claim(
+        self, worker: str, seconds: float, *, document_id: str | None = None
+    ) -> Job | None:
         """See `JobQueue.claim`."""
 
         def write(connection: sqlite3.Connection) -> Job | None:
             now = self._clock()
-            found = find_version(connection, "claimable_version", now)
+            found = find_version(connection, "claimable_version", now, document_id)
             if found is None:
                 return None
             connection.execute(SQL["add_meta"], ("epoch", 1))
