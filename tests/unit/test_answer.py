@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.unit.test_context import ranked
 
 from rag_engine.adapters.models.fake import HashEmbedder, ScriptedChat
 from rag_engine.errors import ModelMisbehaved, ModelUnavailable
@@ -16,6 +15,7 @@ from rag_engine.retrieval.answer import (
     answer,
 )
 from rag_engine.retrieval.context import Context, assemble
+from rag_engine.testing.passages import ranked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

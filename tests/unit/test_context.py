@@ -1,49 +1,7 @@
 from __future__ import annotations
 
-from rag_engine.core.ids import chunk_id
-from rag_engine.core.models import Chunk, Document
-from rag_engine.retrieval.context import Budget, RankedChunk, assemble
-
-
-def ranked(
-    text: str,
-    score: float,
-    *,
-    document: str = "d",
-    ordinal: int = 0,
-    pages: tuple[int, int] | None = None,
-    headings: tuple[str, ...] = (),
-) -> RankedChunk:
-    return RankedChunk(
-        chunk=Chunk(
-            id=chunk_id(document, 1, ordinal),
-            document_id=document,
-            version=1,
-            ordinal=ordinal,
-            text=text,
-            start=0,
-            end=len(text),
-            tokens=len(text.split()),
-            pages=pages,
-            heading_path=headings,
-        ),
-        document=Document(
-            id=document,
-            source=f"{document}.txt",
-            root=None,
-            title=document.upper(),
-            media_type="text/plain",
-            metadata={},
-            version=1,
-            content_hash="",
-            parsed_hash="",
-            size=1,
-            chunks=1,
-            created_at=0,
-            updated_at=0,
-        ),
-        score=score,
-    )
+from rag_engine.retrieval.context import Budget, assemble
+from rag_engine.testing.passages import ranked
 
 
 def test_the_best_comes_first_and_ties_are_stable() -> None:
@@ -65,10 +23,7 @@ def test_a_label_has_pages_and_headings() -> None:
 
 
 def test_the_budget_holds_and_what_is_left_out_is_counted() -> None:
-    found = [ranked("word " * 50, 9 - i, ordinal=i) for i in range(8)]
-    found = [
-        r for i, r in enumerate(found) for r in [ranked(f"{i} " + "word " * 50, r.score, ordinal=i)]
-    ]
+    found = [ranked(f"{i} " + "word " * 50, 9 - i, ordinal=i) for i in range(8)]
     context = assemble(found, budget=Budget(tokens=200))
     assert len(context.passages) == 3
     assert context.tokens <= 200
