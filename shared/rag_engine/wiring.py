@@ -12,6 +12,7 @@ from rag_engine.adapters.models.http import HttpLimits, http_client
 from rag_engine.adapters.models.onnx import OnnxEmbedder
 from rag_engine.adapters.models.openai_api import OpenAIChat
 from rag_engine.adapters.models.phrases import PhraseExtractor
+from rag_engine.adapters.parsers import sniff
 from rag_engine.adapters.parsers.limits import ParserLimits
 from rag_engine.adapters.parsers.sandbox import SandboxedParser
 from rag_engine.adapters.sqlite import SqliteControl
@@ -66,6 +67,16 @@ def embedder_of(settings: Settings) -> OnnxEmbedder:
     if folder.is_dir():
         return OnnxEmbedder.from_folder(folder, threads=threads)
     return OnnxEmbedder.from_hub(settings.embedding_model, threads=threads)
+
+
+def is_document(path: Path) -> bool:
+    """Whether a file is of a type that some parser reads, told from its bytes.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        return sniff.sniff(file, path.name) != sniff.UNKNOWN
 
 
 def limits_of(settings: Settings) -> ParserLimits:
