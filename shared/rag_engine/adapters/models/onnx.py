@@ -115,6 +115,8 @@ class OnnxEmbedder:
     @property
     def max_tokens(self) -> int:
         """Longest text in tokens: what is left beside special tokens and the longer prefix."""
+        if self._model.room is not None:
+            return self._model.room
         tokenizer = self._text_tokenizer()
         prefixes = (self._model.query_prefix, self._model.document_prefix)
         prefix = max(len(e) for e in _encode(tokenizer, prefixes, special=False))

@@ -62,6 +62,8 @@ class SentenceModel:
         dimensions: Length of its vectors, where it is known without running it.
         graph_hash: SHA-256 the graph must have, or `None` where nobody knows it beforehand.
         tokenizer_hash: SHA-256 the tokenizer must have, or `None`.
+        room: Longest text in tokens beside special tokens and prefix, or `None` to find it out by
+            loading the tokenizer.
         remedy: What to do when a file is missing or damaged.
     """
 
@@ -76,6 +78,7 @@ class SentenceModel:
     dimensions: int | None = None
     graph_hash: str | None = None
     tokenizer_hash: str | None = None
+    room: int | None = None
     remedy: str = "Download the model again."
 
     def fingerprint(self) -> str:
@@ -144,6 +147,7 @@ def bundled_model() -> SentenceModel:
         length=256,  # its max_seq_length: trained on no longer inputs
         scripts=frozenset({"Latin"}),
         dimensions=384,
+        room=254,
         graph_hash="8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6",
         tokenizer_hash="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
         remedy=remedy,
