@@ -19,10 +19,11 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import numpy as np
 
@@ -87,9 +88,8 @@ async def export_workspace(engine: Engine, workspace: str, path: Path, progress:
     opened = await engine.control.open(workspace)
     part = path.with_name(f"{path.name}.part")
     try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, allowZip64=True) as file:
-            async with opened.store.snapshot() as reader:
-                count = await _Exporter(engine, opened, reader, file, progress).run()
+        async with _zip_file(part, "w") as file, opened.store.snapshot() as reader:
+            count = await _Exporter(engine, opened, reader, file, progress).run()
         await asyncio.to_thread(os.replace, part, path)
     except OSError as error:
         raise StoreUnavailable(
@@ -97,8 +97,17 @@ async def export_workspace(engine: Engine, workspace: str, path: Path, progress:
             "Check the folder and the free space, or choose another place."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        await asyncio.to_thread(part.unlink, missing_ok=True)
     return count
+
+
+@asynccontextmanager
+async def _zip_file(path: Path, mode: Literal["r", "w"]) -> AsyncIterator[zipfile.ZipFile]:
+    file = await asyncio.to_thread(zipfile.ZipFile, path, mode, zipfile.ZIP_DEFLATED)
+    try:
+        yield file
+    finally:
+        await asyncio.to_thread(file.close)
 
 
 class _Exporter:
@@ -204,7 +213,7 @@ async def import_workspace(engine: Engine, workspace: str, path: Path, progress:
         ModelMismatch: Its vectors were made by another model. Nothing was written.
     """
     try:
-        with zipfile.ZipFile(path) as file:
+        async with _zip_file(path, "r") as file:
             manifest = await asyncio.to_thread(_check, file, path)
             embedder = engine.pipeline.embedder
             if (manifest.model, manifest.dimensions) != (embedder.name, embedder.dimensions):
