@@ -29,7 +29,7 @@ def clean(text: str) -> str:
 
 def tidy(text: str) -> str:
     """Cleaned text without trailing spaces and without runs of blank lines."""
-    return _BLANK_LINES.sub("\n\n", _SPACES.sub("", clean(text))).strip("\n ")
+    return _BLANK_LINES.sub("\n\n", _SPACES.sub("", clean(text))).strip("\n")
 
 
 def one_line(text: str) -> str:

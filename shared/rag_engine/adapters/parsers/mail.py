@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import email
 import email.policy
-from collections.abc import Callable
-from email.message import EmailMessage, Message
+from collections.abc import Callable, Iterator
+from email.message import Message
 
 from rag_engine.adapters.parsers.charset import decode
 from rag_engine.adapters.parsers.draft import Draft, one_line
@@ -57,7 +57,7 @@ def _body(message: Message) -> Message | None:
     """The part that is the text of the mail: plain text if there is any, else HTML."""
     inline = [
         part
-        for part in message.walk()
+        for part in _parts(message)
         if part.get_content_maintype() == "text" and part.get_content_disposition() != "attachment"
     ]
     for kind in ("text/plain", "text/html"):
@@ -88,22 +88,43 @@ def _write_body(draft: Draft, body: Message) -> None:
         draft.block(text)
 
 
+def _parts(message: Message) -> Iterator[Message]:
+    """The parts of a mail, but not those of mails attached to it."""
+    payload = message.get_payload()
+    if message.get_content_maintype() == "multipart" and isinstance(payload, list):
+        for part in payload:
+            if isinstance(part, Message):
+                yield from _parts(part)
+    else:
+        yield message
+
+
 def _attachments(message: Message, body: Message | None) -> list[Message]:
-    parts: list[Message] = []
-    for part in message.walk():
-        is_named = part.get_filename() is not None
-        is_mail = part.get_content_type() == "message/rfc822"
-        if part is not body and part is not message and (is_named or is_mail):
-            parts.append(part)
-    return parts[:_MAX_ATTACHMENTS]
+    parts = [
+        part
+        for part in _parts(message)
+        if part.get_filename() is not None or part.get_content_type() == "message/rfc822"
+    ]
+    return [part for part in parts if part is not body and part is not message][:_MAX_ATTACHMENTS]
+
+
+def _attached(part: Message) -> bytes:
+    """The bytes of an attachment; those of an attached mail are written anew."""
+    payload = part.get_payload()
+    if isinstance(payload, list):
+        try:
+            return b"\n".join(inner.as_bytes() for inner in payload if isinstance(inner, Message))
+        # A mail that breaks its own rules cannot always be written again.
+        except (ValueError, TypeError, LookupError, AttributeError):
+            return b""
+    data = part.get_payload(decode=True)
+    return data if isinstance(data, bytes) else b""
 
 
 def _write_attachment(draft: Draft, part: Message, source: Source, nested: Nested) -> None:
     name = one_line(part.get_filename() or "attached mail")
-    data = part.get_payload(decode=True)
-    if isinstance(part.get_payload(), list) and isinstance(part, EmailMessage):
-        data = b"\n".join(bytes(inner) for inner in part.iter_parts())
-    if not isinstance(data, bytes) or not data:
+    data = _attached(part)
+    if not data:
         return
     try:
         parsed = nested(source, name, data)

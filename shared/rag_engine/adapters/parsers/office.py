@@ -121,14 +121,18 @@ class _Writer:
 
     def write(self) -> None:
         """Write every node, outermost first."""
-        sheet = 0
         for index, node in enumerate(self._nodes):
             if node.get("parent") is not None:
                 continue
             if self._pages and _kind(node) == "group":
-                sheet += 1
-                self._draft.page(sheet)
+                self._draft.page(self._sheet(node))
             self._node(index, 0)
+
+    def _sheet(self, group: _Node) -> int:
+        """The number of a sheet, which stands on its table; empty sheets have no group."""
+        children = (self._nodes[child] for child in group.get("children") or ())
+        numbers = [child["page"] for child in children if child.get("page")]
+        return int(numbers[0]) if numbers else self._draft.page_count + 1
 
     def _node(self, index: int, depth: int) -> None:
         node = self._nodes[index]

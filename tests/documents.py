@@ -1,0 +1,101 @@
+"""Documents for the tests of the parsers: the samples, and broken ones made on the spot."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag_engine.adapters.parsers import sniff
+from rag_engine.adapters.parsers.formats import Reader
+from rag_engine.adapters.parsers.limits import ParserLimits
+from rag_engine.adapters.parsers.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rag_engine.core.models import ParsedDocument
+
+SAMPLES = Path(__file__).parent / "samples"
+# Read at import: the tests themselves see no variable that begins with RAG_.
+DATA = Path(os.environ.get("RAG_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+_reader = Reader(ocr=True)
+
+
+def read(
+    path: Path, *, name: str | None = None, reader: Reader = _reader, **limits: float
+) -> ParsedDocument:
+    """Parse in this process, where coverage sees it."""
+    source = Source(
+        path=path,
+        name=name or path.name,
+        media_type=sniff.UNKNOWN,
+        limits=ParserLimits(**limits),  # type: ignore[arg-type]
+    )
+    with source.open() as file:
+        return reader.read(source.of_type(sniff.sniff(file, source.name)))
+
+
+def rezipped(original: bytes, replaced: Mapping[str, bytes]) -> bytes:
+    """A ZIP container with some of its members replaced."""
+    target = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(original)) as source,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as copy,
+    ):
+        for member in source.infolist():
+            copy.writestr(member.filename, replaced.get(member.filename, source.read(member)))
+    return target.getvalue()
+
+
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    """A ZIP archive."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return target.getvalue()
+
+
+def claiming(original: bytes, member: str, size: int) -> bytes:
+    """A ZIP container that lies about how far a member unpacks."""
+    patched = bytearray(original)
+    with zipfile.ZipFile(io.BytesIO(original)) as archive:
+        local = archive.getinfo(member).header_offset
+    central = original.rindex(member.encode()) - 46
+    struct.pack_into("<I", patched, local + 22, size)
+    struct.pack_into("<I", patched, central + 24, size)
+    return bytes(patched)
+
+
+def encrypted_office() -> bytes:
+    """The beginning of what Office writes for a document with a password."""
+    header = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)
+    return header + "EncryptedPackage".encode("utf-16-le") + bytes(512)
+
+
+def scan(path: Path, *, turns: int = 0) -> Path:
+    """A PDF that holds the picture of a Chinese text and no text, turned by quarters."""
+    from PIL import Image
+
+    with Image.open(SAMPLES / "chinese.jpeg") as picture:
+        picture.convert("RGB").rotate(90 * turns, expand=True).save(path, "PDF", resolution=72)
+    return path
+
+
+def merged(path: Path, *parts: Path) -> Path:
+    """A PDF of the pages of others."""
+    import pypdfium2
+
+    whole = pypdfium2.PdfDocument.new()
+    for part in parts:
+        pages = pypdfium2.PdfDocument(part)
+        whole.import_pages(pages)
+        pages.close()
+    whole.save(path)
+    whole.close()
+    return path
