@@ -1,0 +1,100 @@
+"""Documents into the queue and through it, while somebody watches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rag_engine.core.models import Stage, Version, VersionStatus
+from rag_engine.errors import DocumentRejected, InvalidRequest
+
+if TYPE_CHECKING:
+    from rag_engine.engine import Engine
+    from rag_engine_cli.plan import Step
+    from rag_engine_cli.report import Report
+
+_UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
+_LOOK_SECONDS: Final = 0.5
+
+
+class Intake:
+    """Takes documents in: each is made durable first, and work begins with the first of them.
+
+    Args:
+        engine: What ingests them.
+        workspace: Where they go.
+        report: Hears of every outcome.
+    """
+
+    def __init__(self, engine: Engine, workspace: str, report: Report) -> None:
+        self._engine = engine
+        self._workspace = workspace
+        self._report = report
+        self._waiting: dict[str, Version] = {}
+
+    async def run(self, steps: Sequence[Step]) -> None:
+        """Bring all of them to their end, and whatever waited in the queue before them.
+
+        When it is cancelled, what was accepted stays in the queue for the next one who works on it.
+        """
+        submitting = asyncio.create_task(self._submit(steps))
+        try:
+            while True:
+                was_last = submitting.done()
+                await self._work()
+                if was_last and not await self._elsewhere():
+                    break
+                await asyncio.wait({submitting}, timeout=_LOOK_SECONDS)
+                if was_last:
+                    await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            submitting.cancel()
+            await asyncio.wait({submitting})
+        submitting.result()
+
+    async def _submit(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            try:
+                version = await self._engine.submit(
+                    Path(step.file.path),
+                    document_id=step.document_id,
+                    source=step.source,
+                    workspace=self._workspace,
+                    root=step.root,
+                    title=step.title,
+                    metadata=step.metadata,
+                )
+            except (DocumentRejected, InvalidRequest) as error:
+                self._report.refused(step.file.path, str(error))
+            else:
+                if version.status in _UNFINISHED:
+                    self._waiting[version.document_id] = version
+                self._report.accepted(version)
+
+    async def _work(self) -> None:
+        from rag_engine.ingest.worker import Watch
+
+        watch = Watch(progress=self._progress, ended=self._ended)
+        await self._engine.work(self._workspace, watch)
+
+    def _progress(self, version: Version, stage: Stage) -> None:
+        self._report.stage(version, stage)
+
+    def _ended(self, version: Version) -> None:
+        if version.status not in _UNFINISHED:
+            self._waiting.pop(version.document_id, None)
+        self._report.ended(version)
+
+    async def _elsewhere(self) -> bool:
+        """Whether another process still works on some; what it has finished is reported."""
+        queue = (await self._engine.workspace(self._workspace)).queue
+        for version in list(self._waiting.values()):
+            now = await queue.version(version.document_id, version.number)
+            if now is None or now.status not in _UNFINISHED:
+                del self._waiting[version.document_id]
+                if now is not None:
+                    self._report.ended(now)
+        self._report.elsewhere(len(self._waiting))
+        return bool(self._waiting)

@@ -1,0 +1,195 @@
+"""The entry point: finds the command, runs it, and turns what goes wrong into an exit code.
+
+    0    done
+    1    some documents failed
+    2    wrong usage: an argument, a filter, a name that does not exist
+    3    the surroundings failed: disk, database, model, network
+    130  interrupted by Ctrl-C (or asked to end by SIGTERM)
+    141  nobody reads what is printed any more (`| head`)
+
+Commands live in modules of their own, which are imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, NoReturn
+
+import click
+
+from rag_engine.errors import CallerError, RagEngineError
+from rag_engine_cli.options import shared_options
+from rag_engine_cli.session import Session
+
+FAILED_DOCUMENTS: Final = 1
+WRONG_USAGE: Final = 2
+WORLD_FAILED: Final = 3
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+
+_SECTIONS: Final = {
+    "Documents": {
+        "ingest": "rag_engine_cli.ingest",
+    },
+    "Questions": {
+        "query": "rag_engine_cli.query",
+        "search": "rag_engine_cli.query",
+    },
+    "About": {
+        "version": "rag_engine_cli.about",
+    },
+}
+_MODULES: Final = {name: module for part in _SECTIONS.values() for name, module in part.items()}
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, in the order of the help text."""
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in _MODULES:
+            return None
+        command: click.Command = getattr(import_module(_MODULES[cmd_name]), cmd_name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Say which command was meant, when there is none of that name."""
+        if args[0] not in _MODULES and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], _MODULES, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands under headings."""
+        width = max(map(len, _MODULES))
+        for heading, names in _SECTIONS.items():
+            with formatter.section(heading):
+                rows = []
+                for name in names:
+                    command = self.get_command(ctx, name)
+                    rows.append(
+                        (name.ljust(width), command.get_short_help_str(80) if command else "")
+                    )
+                formatter.write_dl(rows)
+
+
+@click.command(
+    cls=_Commands,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@shared_options
+@click.version_option(package_name="rag-engine-server", message="rag-engine %(version)s")
+def cli() -> None:
+    """Put documents in, ask questions, get answers with citations.
+
+    \b
+    Begin with two commands:
+      rag-engine sync ~/docs
+      rag-engine query "What did we agree on with the supplier?"
+
+    Everything stays on this machine, in one data folder. No key and no server is needed; with
+    RAG_LLM_BASE_URL a language model writes the answers. To learn more about a command, and to see
+    examples of it, add --help to it.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    # Being asked to end is handled as Ctrl-C is: what is being worked on goes back to the queue.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Errors of the line itself are printed before all its options have been read.
+    plain = "--no-color" in arguments or bool(os.environ.get("NO_COLOR"))
+    session = Session(json="--json" in arguments, no_color=plain)
+    sys.exit(_guarded(arguments, session))
+
+
+def _guarded(arguments: list[str], session: Session) -> int:
+    try:
+        code = cli.main(
+            arguments,
+            prog_name="rag-engine",
+            standalone_mode=False,
+            obj=session,
+            color=session.color,
+        )
+        sys.stdout.flush()
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _complain(session, "Interrupted", "Interrupted.")
+        return INTERRUPTED
+    except click.ClickException as error:
+        _complain(session, "WrongUsage", _usage(error))
+        return WRONG_USAGE
+    except RagEngineError as error:
+        _trace(session)
+        _complain(session, type(error).__name__, str(error), retryable=error.retryable)
+        return WRONG_USAGE if isinstance(error, CallerError) else WORLD_FAILED
+    except OSError as error:
+        return _world(session, error)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a sentence, no traceback
+        _trace(session)
+        _complain(
+            session,
+            "InternalError",
+            f"Something went wrong inside RAG Engine ({type(error).__name__}: {error}). "
+            "Run it again with DEBUG=true, and please report what it prints.",
+        )
+        return WORLD_FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _world(session: Session, error: OSError) -> int:
+    if error.errno == errno.EPIPE:
+        # The interpreter flushes stdout once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    _trace(session)
+    where = f"{error.filename!r} " if error.filename else ""
+    _complain(
+        session,
+        type(error).__name__,
+        f"{where}cannot be used ({error.strerror or error}). "
+        "Check that it exists, its permissions, and the space on the disk.",
+    )
+    return WORLD_FAILED
+
+
+def _usage(error: click.ClickException) -> str:
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return message
+    message = message if message.endswith((".", "?")) else f"{message}."
+    return f"{message} See: {context.command_path} --help"
+
+
+def _complain(session: Session, kind: str, message: str, *, retryable: bool = False) -> None:
+    if session.json:
+        error = {"type": kind, "message": message, "retryable": retryable}
+        click.echo(json.dumps({"error": error}, ensure_ascii=False), err=True)
+    else:
+        click.echo(click.style("Error: ", fg="red") + message, err=True, color=session.color)
+
+
+def _trace(session: Session) -> None:
+    if session.debug:
+        traceback.print_exc()

@@ -1,0 +1,76 @@
+"""What holds for one call of the command line: its options, its settings, its engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from rag_engine.core.models import DEFAULT_WORKSPACE
+from rag_engine_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from rag_engine.engine import Engine
+    from rag_engine.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass
+class Session:
+    """The shared options, wherever on the line they stood, and what follows from them."""
+
+    data_dir: Path | None = None
+    workspace: str = DEFAULT_WORKSPACE
+    json: bool = False
+    verbose: bool = False
+    no_color: bool = False
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, read once; the command line outranks the environment."""
+        from rag_engine.settings import load
+        from rag_engine_cli.logs import log_to_stderr
+
+        settings = load(data_dir=self.data_dir)
+        log_to_stderr("INFO" if self.verbose else settings.log_level, tracebacks=settings.debug)
+        return settings
+
+    @property
+    def debug(self) -> bool:
+        """Whether errors show their traceback."""
+        return "settings" in self.__dict__ and self.settings.debug
+
+    @property
+    def color(self) -> bool | None:
+        """Whether to print in colours: `None` for where a terminal shows them."""
+        return False if self.no_color else None
+
+    @property
+    def terminal(self) -> Terminal:
+        """Where to print."""
+        return Terminal(json=self.json)
+
+    def run(self, work: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
+        """Do something with an engine and close it: the one place where an event loop starts."""
+        from rag_engine.wiring import build
+
+        settings = self.settings
+
+        async def whole() -> T:
+            engine = await asyncio.to_thread(build, settings)
+            try:
+                return await work(engine)
+            finally:
+                await engine.aclose()
+
+        return asyncio.run(whole())
+
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+"""Hands a command the session of the call."""
