@@ -1,0 +1,61 @@
+"""The migrations lead to the schema, and to nothing else."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from rag_engine.adapters import sqlite as package
+from rag_engine.adapters.sqlite import SqliteControl
+from rag_engine.adapters.sqlite.migrations import LATEST, MIGRATIONS, migrate
+from rag_engine.adapters.sqlite.queries import SQL
+from rag_engine.errors import StoreTooNew
+
+
+def _schema(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    return {(name, " ".join(sql.split())) for name, sql in rows}
+
+
+def test_the_migrations_make_the_schema_file() -> None:
+    with closing(sqlite3.connect(":memory:")) as made, closing(sqlite3.connect(":memory:")) as full:
+        migrate(made, Path("made"))
+        full.executescript(files(package).joinpath("schema.sql").read_text("utf-8"))
+        assert _schema(made) == _schema(full)
+
+
+def test_migrations_are_numbered_without_gaps_and_run_once() -> None:
+    assert [one.number for one in MIGRATIONS] == list(range(1, LATEST + 1))
+    with closing(sqlite3.connect(":memory:")) as connection:
+        migrate(connection, Path("one"))
+        migrate(connection, Path("one"))
+        assert connection.execute("SELECT count(*) FROM migration").fetchone() == (LATEST,)
+
+
+async def test_a_schema_two_releases_ahead_is_refused_and_one_ahead_is_read(
+    tmp_path: Path,
+) -> None:
+    control = SqliteControl(tmp_path, model="m", dimensions=4)
+    await control.open("default", create=True)
+    await control.aclose()
+    for number, refused in ((LATEST + 1, False), (LATEST + 2, True)):
+        with closing(sqlite3.connect(tmp_path / "workspaces" / "0001.sqlite")) as connection:
+            connection.execute("INSERT INTO migration VALUES (?, 'later', 0)", (number,))
+            connection.commit()
+        control = SqliteControl(tmp_path, model="m", dimensions=4)
+        if refused:
+            with pytest.raises(StoreTooNew, match=r"0001\.sqlite.*[Uu]pgrade"):
+                await control.open("default")
+        else:
+            await control.open("default")
+        await control.aclose()
+
+
+def test_every_statement_is_used_and_every_used_one_is_there() -> None:
+    folder = Path(str(files(package)))
+    code = "\n".join(path.read_text("utf-8") for path in folder.rglob("*.py"))
+    assert not [name for name in SQL if f'"{name}"' not in code and f"'{name}'" not in code]

@@ -1,0 +1,116 @@
+"""The exact scan against a brute-force one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from rag_engine.core import vectors
+from rag_engine.core.vectors import Codes, VectorTable, best, canonical
+
+DIMENSIONS = 8
+ROWS = npst.arrays(
+    np.float32,
+    st.tuples(st.integers(0, 12), st.just(DIMENSIONS)),
+    elements=st.sampled_from([-1.0, -0.5, 0.0, 0.5, 1.0]),
+)
+
+
+def brute(ids: np.ndarray, values: np.ndarray, query: np.ndarray, k: int) -> list[int]:
+    scores = [float(np.sum(row.astype(np.float32) * query)) for row in values]
+    order = sorted(range(len(ids)), key=lambda i: (-scores[i], ids[i]))
+    return [int(ids[i]) for i in order[:k]]
+
+
+@given(ROWS, st.integers(0, 5), st.data())
+def test_search_finds_the_nearest_visible_rows(
+    raw: np.ndarray, k: int, data: st.DataObject
+) -> None:
+    values = canonical(raw)
+    ids = np.array(
+        data.draw(st.permutations(range(100, 100 + len(values)))), dtype=np.int64
+    ).reshape(-1)
+    allowed = np.array([data.draw(st.booleans()) for _ in ids], dtype=np.bool_)
+    query = canonical(np.ones((1, DIMENSIONS))).astype(np.float32)
+    [(found, scores)] = VectorTable.of(ids, values).search(query, k, allowed)
+    assert found.tolist() == brute(ids[allowed], values[allowed], query[0], k)
+    assert list(scores) == sorted(scores, reverse=True)
+
+
+@given(ROWS, ROWS, st.data())
+def test_a_table_that_grew_and_shrank_equals_one_made_at_once(
+    first: np.ndarray, second: np.ndarray, data: st.DataObject
+) -> None:
+    ids = np.arange(len(first) + len(second), dtype=np.int64) * 7 % 101
+    values = canonical(np.concatenate((first, second)))
+    table = VectorTable.of(ids[: len(first)], values[: len(first)])
+    table = table.extended(ids[len(first) :], values[len(first) :])
+    gone = sorted(data.draw(st.sets(st.sampled_from(ids.tolist() or [0]))) & set(ids.tolist()))
+    table = table.without(table.rows(np.array(gone, dtype=np.int64)))
+    kept = ~np.isin(ids, gone)
+    query = canonical(np.arange(1, DIMENSIONS + 1)[None]).astype(np.float32)
+    [(grown, _)] = table.search(query, 100)
+    [(made, _)] = VectorTable.of(ids[kept], values[kept]).search(query, 100)
+    assert grown.tolist() == made.tolist()
+
+
+def test_an_id_that_went_and_came_back_is_found_at_its_new_row() -> None:
+    values = canonical(np.eye(2, DIMENSIONS))
+    ids = np.array([5], dtype=np.int64)
+    table = VectorTable.of(ids, values[:1]).without(np.array([0]))
+    assert table.rows(ids).tolist() == [-1]
+    table = table.extended(ids, values[1:])
+    assert table.rows(ids).tolist() == [1]
+    assert table.vectors(ids)[0].tolist() == values[1].tolist()
+    assert not table.vectors(np.array([6])).any()
+
+
+def test_codes_estimate_the_inner_product_of_two_bit_values() -> None:
+    random = np.random.default_rng(1)
+    values = canonical(random.standard_normal((50, 100)))
+    query = canonical(random.standard_normal((1, 100)))
+
+    def decoded(rows: np.ndarray) -> np.ndarray:
+        large = np.abs(rows.astype(np.float32)) > np.float32(0.67 / np.sqrt(100))
+        return np.where(rows < 0, -1, 1) * np.where(large, 2.5, 1.0)
+
+    wanted = decoded(values) @ decoded(query)[0]
+    estimates = Codes.of(values).similarity(Codes.of(query))
+    # Four times the product, short of a constant: 4 for each dimension.
+    assert np.allclose(estimates + 4 * 100, 4 * wanted)
+
+
+def test_a_large_table_is_scanned_by_codes_and_finds_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random = np.random.default_rng(2)
+    topics = random.standard_normal((40, 64))
+    values = canonical(topics[random.integers(0, 40, 6000)] + random.standard_normal((6000, 64)))
+    queries = canonical(topics[:20] + random.standard_normal((20, 64))).astype(np.float32)
+    table = VectorTable.of(np.arange(6000, dtype=np.int64), values)
+    allowed = random.random(6000) < 0.9
+    scanned = [table.search(queries, 10), table.search(queries, 10, allowed)]
+    monkeypatch.setattr(vectors, "SMALL", 10_000)
+    exact = [table.search(queries, 10), table.search(queries, 10, allowed)]
+    same = [
+        len(np.intersect1d(a[0], b[0]))
+        for one, other in zip(scanned, exact, strict=True)
+        for a, b in zip(one, other, strict=True)
+    ]
+    assert sum(same) >= 0.99 * 10 * len(same)
+
+
+def test_vectors_are_kept_at_length_one_in_float16() -> None:
+    kept = canonical([[3.0, 4.0], [0.0, 0.0]])
+    assert kept.dtype == np.float16
+    assert np.allclose(kept, [[0.6, 0.8], [0.0, 0.0]], atol=1e-3)
+
+
+def test_the_best_are_chosen_by_score_then_id() -> None:
+    ids, scores = best(np.array([4, 3, 2, 1, 9]), np.array([1.0, 2.0, 2.0, 0.5, 2.0]), 2)
+    assert ids.tolist() == [2, 3]
+    assert scores.tolist() == [2.0, 2.0]
+    assert best(np.arange(9), np.ones(9), 0)[0].tolist() == []
