@@ -133,6 +133,42 @@ class ControlContract:
                 await other.open("default")
             await other.aclose()
 
+    @pytest.mark.parametrize("how", ["cancel", "fail", "supersede", "delete"])
+    async def test_a_version_given_up_leaves_no_vectors_behind(
+        self, control: Place, how: str
+    ) -> None:
+        first = control()
+        workspace = await first.open("default", create=True)
+        await workspace.queue.accept(A.submission)
+        lease = (await claim(workspace)).lease
+        await stage(workspace.store, lease, A.evidence())
+        match how:
+            case "cancel":
+                await workspace.queue.cancel("a")
+            case "fail":
+                await workspace.queue.fail(lease, "It broke. Try another.")
+            case "supersede":
+                await workspace.queue.accept(A2.submission)
+            case "delete":
+                await workspace.store.delete(["a"])
+        await first.aclose()
+        other = control(model="other")
+        await other.open("default")
+        await other.aclose()
+
+    async def test_vectors_that_are_staged_are_not_opened_by_another_model(
+        self, control: Place
+    ) -> None:
+        first = control()
+        workspace = await first.open("default", create=True)
+        await workspace.queue.accept(A.submission)
+        await stage(workspace.store, (await claim(workspace)).lease, A.evidence())
+        await first.aclose()
+        other = control(model="other")
+        with pytest.raises(ModelMismatch):
+            await other.open("default")
+        await other.aclose()
+
     async def test_a_workspace_without_vectors_takes_any_model(self, control: Place) -> None:
         first = control()
         workspace = await first.open("default", create=True)

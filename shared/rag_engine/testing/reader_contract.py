@@ -164,7 +164,7 @@ class ReaderContract:
 
     async def test_ties_of_names_and_types_go_to_the_smaller(self, workspace: Workspace) -> None:
         mentions = [
-            Mention(name="straße", type="weg"),
+            Mention(name="straße", type="stadt"),
             Mention(name="STRASSE", type="ort"),
             Mention(name="Straße", type=""),
             Mention(name="Straße", type=""),
