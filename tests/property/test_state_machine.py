@@ -1,7 +1,7 @@
 """SQLite against the reference store, step by step: the same answers to everything, always.
 
-`OPERATIONS` (default 2,000) says how many steps to take in all and `SEED` which; the same seed
-takes the same steps. `make soak` takes many more.
+`OPERATIONS` (default 2,000) says how many steps to take at least, and `SEED` (default 1) which: each
+round takes about 500 of the next seed, and prints it. `make soak` takes many more.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ if TYPE_CHECKING:
 
 OPERATIONS = int(os.environ.get("OPERATIONS", "2000"))
 SEED = int(os.environ.get("SEED", "1"))
-STEPS = 50
+_ROUND = settings(
+    max_examples=10, stateful_step_count=50, deadline=None, derandomize=False, database=None
+)
 _TOLERANCE = 1e-6
 _SAME = "the reference and SQLite differ"
 
@@ -337,6 +339,7 @@ def _plain(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_sqlite_holds_against_the_reference() -> None:
     try:
@@ -344,19 +347,12 @@ def test_sqlite_holds_against_the_reference() -> None:
             places.place("sqlite", folder)
     except places.MissingStore as error:
         pytest.skip(str(error))
-    print(f"SEED={SEED} OPERATIONS={OPERATIONS}")
     StoreMachine.steps = 0
     StoreMachine.seen.clear()
-    run_state_machine_as_test(
-        hypothesis.seed(SEED)(StoreMachine),
-        settings=settings(
-            max_examples=1 + OPERATIONS * 11 // 10 // STEPS,  # some end a little early
-            stateful_step_count=STEPS,
-            deadline=None,
-            derandomize=False,
-            database=None,
-        ),
-    )
-    print(f"{StoreMachine.steps} states compared: {dict(StoreMachine.seen)}")
-    assert StoreMachine.steps >= OPERATIONS
-    assert StoreMachine.seen.keys() == set(VersionStatus)
+    seed = SEED
+    while StoreMachine.steps < OPERATIONS:
+        print(f"SEED={seed}: {StoreMachine.steps} of OPERATIONS={OPERATIONS}", flush=True)
+        run_state_machine_as_test(hypothesis.seed(seed)(StoreMachine), settings=_ROUND)
+        seed += 1
+    print(f"{StoreMachine.steps} states compared, versions seen: {dict(StoreMachine.seen)}")
+    assert {VersionStatus.INDEXED, VersionStatus.SUPERSEDED} <= StoreMachine.seen.keys()
