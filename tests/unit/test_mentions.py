@@ -20,17 +20,21 @@ def chunk_ids(count: int) -> np.ndarray:
     return np.array([1000 - 7 * n if n % 2 else 1000 + n for n in range(count)], dtype=np.int64)
 
 
+def ordered(chunk: dict[int, int]) -> list[tuple[int, int]]:
+    return sorted(chunk.items(), key=lambda edge: (-edge[1], ENTITY_IDS[edge[0]]))
+
+
 def build(chunks: list[dict[int, int]], cuts: list[int]) -> MentionGraph:
     graph, start = MentionGraph.empty(), 0
     for end in sorted({*(cut for cut in cuts if cut <= len(chunks)), len(chunks)}):
         part = chunks[start:end]
-        edges = [edge for chunk in part for edge in chunk.items()]
+        edges = [edge for chunk in part for edge in ordered(chunk)]
         graph = graph.extended(
             np.array([len(chunk) for chunk in part], dtype=np.int64),
             np.array([entity for entity, _ in edges], dtype=np.intp),
             np.array([weight for _, weight in edges], dtype=np.int32),
             chunk_ids(end),
-            ENTITY_IDS,
+            ENTITIES,
         )
         start = end
     return graph

@@ -74,7 +74,7 @@ def test_codes_estimate_the_inner_product_of_two_bit_values() -> None:
     query = canonical(random.standard_normal((1, 100)))
 
     def decoded(rows: np.ndarray) -> np.ndarray:
-        large = np.abs(rows.astype(np.float32)) > np.float32(0.67 / np.sqrt(100))
+        large = np.abs(rows.astype(np.float32)) > np.float32(np.float16(0.67 / np.sqrt(100)))
         return np.where(rows < 0, -1, 1) * np.where(large, 2.5, 1.0)
 
     wanted = decoded(values) @ decoded(query)[0]

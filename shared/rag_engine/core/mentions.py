@@ -85,30 +85,30 @@ class MentionGraph:
         targets: Positions,
         weights: npt.NDArray[np.int32],
         chunk_ids: Ids,
-        entity_ids: Ids,
+        entities: int,
     ) -> MentionGraph:
         """This graph with more chunks.
 
         Args:
             counts: Shape `(added,)`: mentions of each added chunk.
-            targets: Their entity rows, chunk after chunk.
+            targets: Their entity rows, chunk after chunk; each chunk's by weight descending, then
+                id.
             weights: Of the same shape, in thousandths.
             chunk_ids: Ids of all chunk rows, the added ones included.
-            entity_ids: Ids of all entity rows.
+            entities: Number of entity rows.
         """
         before = len(self.forward.offsets) - 1
-        sources = np.repeat(np.arange(len(counts)), counts)
-        added = _edges(sources, targets, weights, entity_ids, len(counts))
+        ends = self.forward.offsets[-1] + np.cumsum(counts, dtype=np.int64)
         forward = Edges(
-            np.concatenate((self.forward.offsets, self.forward.offsets[-1] + added.offsets[1:])),
-            np.concatenate((self.forward.targets, added.targets)),
-            np.concatenate((self.forward.weights, added.weights)),
+            np.concatenate((self.forward.offsets, ends)),
+            np.concatenate((self.forward.targets, targets.astype(np.int32))),
+            np.concatenate((self.forward.weights, weights)),
         )
         since = int(forward.offsets[-1] - forward.offsets[self.sorted_chunks])
         if since > _TAIL or not before:
-            bulk = _reversed(forward, 0, chunk_ids, len(entity_ids))
+            bulk = _reversed(forward, 0, chunk_ids, entities)
             return MentionGraph(forward, bulk, _no_edges(), len(forward.offsets) - 1)
-        tail = _reversed(forward, self.sorted_chunks, chunk_ids, len(entity_ids))
+        tail = _reversed(forward, self.sorted_chunks, chunk_ids, entities)
         return MentionGraph(forward, self.bulk, tail, self.sorted_chunks)
 
     def of_chunks(

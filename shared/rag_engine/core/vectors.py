@@ -32,8 +32,11 @@ SMALL: Final = 4096
 
 _LEAST: Final = 1024
 _FACTOR: Final = 24
+_SPARSE: Final = 4
 _LARGE: Final = 0.67
 """Median magnitude of a standard normal variable: half of all dimensions count as large."""
+
+_MAGNITUDE: Final = np.uint16(0x7FFF)
 
 
 def canonical(vectors: npt.ArrayLike) -> Float16:
@@ -58,10 +61,12 @@ class Codes:
     @classmethod
     def of(cls, vectors: Float16) -> Codes:
         """Codes of vectors of shape `(n, dimensions)`."""
-        threshold = _LARGE / np.sqrt(max(1, vectors.shape[1]))
-        large = _planes(np.abs(vectors) > threshold)
+        # A float16 is a sign bit and a magnitude that compares like an integer: ten times faster.
+        bits = np.ascontiguousarray(vectors).view(np.uint16)
+        threshold = np.float16(_LARGE / np.sqrt(max(1, vectors.shape[1]))).view(np.uint16)
+        large = _planes((bits & _MAGNITUDE) > threshold)
         count = np.bitwise_count(large).sum(axis=0, dtype=np.int32)
-        return cls(_planes(vectors < 0), large, count)
+        return cls(_planes(bits > _MAGNITUDE), large, count)
 
     def __getitem__(self, rows: Positions | slice) -> Codes:
         return Codes(self.negative[:, rows], self.large[:, rows], self.count[rows])
@@ -133,6 +138,8 @@ class VectorTable:
         """This table with more rows at its end."""
         if not len(ids):
             return self
+        if not len(self.ids):
+            return VectorTable.of(ids, values)
         rows = np.argsort(ids, kind="stable")
         places = np.searchsorted(self.ids[self.order], ids[rows], side="right")
         return VectorTable(
@@ -181,20 +188,24 @@ class VectorTable:
             allowed: Shape `(n,)`: rows that may be returned; `None` for all.
         """
         visible = self.alive if allowed is None else self.alive & allowed
-        rows = None if visible.all() else np.flatnonzero(visible)
-        size = len(self.ids) if rows is None else len(rows)
-        if size <= SMALL:
-            chosen = np.flatnonzero(visible)
-            return [best(self.ids[chosen], self._score(chosen, query), k) for query in queries]
-        codes = self.codes if rows is None else self.codes[rows]
-        encoded = Codes.of(queries.astype(np.float16))
+        rows = np.flatnonzero(visible)
         found = []
         for position, query in enumerate(queries):
-            column = np.array([position])
-            near = _largest(codes.similarity(encoded[column]), max(_LEAST, _FACTOR * k))
-            chosen = near if rows is None else rows[near]
+            chosen = rows
+            if len(rows) > SMALL:
+                encoded = Codes.of(queries[position : position + 1].astype(np.float16))
+                chosen = self._near(encoded, rows, visible, max(_LEAST, _FACTOR * k))
             found.append(best(self.ids[chosen], self._score(chosen, query), k))
         return found
+
+    def _near(self, query: Codes, rows: Positions, visible: Mask, m: int) -> Positions:
+        """The visible rows whose codes are nearest: about `m` of them."""
+        if _SPARSE * len(rows) < len(self.ids):
+            return rows[_largest(self.codes[rows].similarity(query), m)]
+        # Copying the codes of many rows costs more than comparing those that do not count.
+        estimates = self.codes.similarity(query)
+        estimates[~visible] = np.iinfo(np.int32).min
+        return _largest(estimates, m)
 
     def _score(self, rows: Positions, query: Float32) -> Scores:
         # Row by row sums, not a matrix product: BLAS rounds differently for other batch shapes.
@@ -205,8 +216,6 @@ class VectorTable:
 
 def _largest(estimates: npt.NDArray[np.int32], m: int) -> Positions:
     """The rows of the `m` largest estimates and of all that equal the smallest of them."""
-    if len(estimates) <= m:
-        return np.arange(len(estimates))
     cut = np.partition(estimates, len(estimates) - m)[len(estimates) - m]
     return np.flatnonzero(estimates >= cut)
 

@@ -128,7 +128,10 @@ class Ledger:
         execute(SQL["add_lexemes"], (row, one.lexemes))
         execute(SQL["index_lexemes"], (row, one.lexemes))
         mentions = [(entities[entity_key(m.name)], m) for m in one.extraction.mentions]
-        packed = b"".join(struct.pack("<ii", entity, m.weight) for entity, m in mentions)
+        ranked = sorted(
+            mentions, key=lambda pair: (-pair[1].weight, entity_id(entity_key(pair[1].name)))
+        )
+        packed = b"".join(struct.pack("<ii", entity, m.weight) for entity, m in ranked)
         execute(SQL["add_chunk_vector"], (row, chunk.id, document, one.vector, packed))
         self._connection.executemany(
             SQL["add_mention"],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from rag_engine.adapters.sqlite.connection import Readers, View
 from rag_engine.adapters.sqlite.filters import compile_filter
+from rag_engine.adapters.sqlite.lexical import search_lexical
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.resident import Resident, Residents, Rows
 from rag_engine.adapters.sqlite.rows import (
@@ -19,14 +20,13 @@ from rag_engine.adapters.sqlite.rows import (
     id_list,
     mention_of,
 )
-from rag_engine.core import bm25
 from rag_engine.core.bm25 import Statistics
 from rag_engine.core.evidence import SELECTED, majority, selected
 from rag_engine.core.filters import Filter
 from rag_engine.core.ids import ChunkId, EntityId
 from rag_engine.core.models import Chunk, Document, Entity, Extraction, Relation
 from rag_engine.core.names import entity_key
-from rag_engine.core.vectors import Mask, best
+from rag_engine.core.vectors import Mask
 from rag_engine.errors import ModelMismatch
 from rag_engine.ports.storage import (
     MAX_NEIGHBOURS,
@@ -42,12 +42,6 @@ from rag_engine.ports.storage import (
 
 T = TypeVar("T")
 
-_FEW: Final = 1500
-"""Up to this many visible chunks are all scored: reading them is quicker than the index."""
-
-_CANDIDATES: Final = 3
-"""Candidates taken from the index for each result: its BM25 has other constants than ours."""
-
 
 class SqliteReader:
     """A `Reader` over one read transaction and the vectors as of its write counter."""
@@ -57,7 +51,6 @@ class SqliteReader:
         self._view = view
         self._residents = residents
         self._counter = int(str(view.rows(SQL["meta"], "counter")[0][0]))
-        self._matching: dict[str, Rows] = {}
 
     @property
     def counter(self) -> int:
@@ -188,16 +181,15 @@ class SqliteReader:
     def _documents(self, filter_: Filter) -> Rows:
         """Database rows of the documents that match, ascending."""
         sql, parameters = compile_filter(filter_)
-        key = f"{sql} {parameters!r}"  # as text, in which `True`, `1` and `1.0` differ
-        if key not in self._matching:
-            rows: list[Any] = self._view.rows(sql, *parameters)
-            self._matching[key] = np.unique(np.array([row for (row,) in rows], dtype=np.int64))
-        return self._matching[key]
+        rows: list[Any] = self._view.rows(sql, *parameters)
+        return np.unique(np.array([row for (row,) in rows], dtype=np.int64))
 
-    def _visible(self, resident: Resident, filter_: Filter | None) -> Mask:
+    def _visible(self, resident: Resident, kind: NodeKind, filter_: Filter | None) -> Mask:
         if filter_ is None:
-            return resident.chunks.alive
-        return resident.visible(self._documents(filter_))
+            return resident.chunks.alive if kind == "chunk" else resident.entities.alive
+        # As text, in which `True`, `1` and `1.0` differ.
+        name = repr(compile_filter(filter_))
+        return resident.visible(kind, name, lambda: self._documents(filter_))
 
     def _search_dense(
         self, kind: NodeKind, queries: Vectors, k: int, filter_: Filter | None
@@ -209,10 +201,7 @@ class SqliteReader:
                 f"The query has {queries.shape[1]} dimensions, the workspace's vectors have "
                 f"{table.values.shape[1]}. Ask with the model that made them."
             )
-        allowed = None if filter_ is None else self._visible(resident, filter_)
-        if allowed is not None and kind == "entity":
-            allowed = resident.graph.mentioned(allowed, len(resident.entity_rows))
-        found = table.search(queries, k, allowed)
+        found = table.search(queries, k, self._visible(resident, kind, filter_))
         return [Hits(ids=ids, scores=scores) for ids, scores in found]
 
     def _statistics(self, tokens: Sequence[str]) -> Statistics:
@@ -227,38 +216,19 @@ class SqliteReader:
         )
 
     def _search_text(self, tokens: Sequence[str], k: int, filter_: Filter | None) -> Hits:
-        resident, statistics = self._resident(), self._statistics(tokens)
-        visible = self._visible(resident, filter_)
-        size = int(np.count_nonzero(visible))
-        if size <= _FEW:
-            rows = resident.chunk_rows[visible]
-        else:
-            wanted = bm25.informative(tokens, statistics)
-            everything = size == np.count_nonzero(resident.chunks.alive)
-            among = None if everything else resident.chunk_rows[visible]
-            rows = self._candidates(wanted, _CANDIDATES * k, among)
-        lexemes: list[Any] = self._view.rows(SQL["lexemes"], id_list(rows.tolist()))
-        scores = bm25.score(tokens, [text for _, text in lexemes], statistics)
-        found = scores > 0
-        rows = np.array([row for row, _ in lexemes], dtype=np.int64)[found]
-        ids, scores = best(resident.chunks.ids[resident.chunk_positions(rows)], scores[found], k)
-        return Hits(ids=ids, scores=scores)
-
-    def _candidates(self, tokens: Sequence[str], most: int, among: Rows | None) -> Rows:
-        match = " OR ".join(f'"{token}"' for token in tokens)
-        if not match:
-            return np.zeros(0, dtype=np.int64)
-        rows: list[Any]
-        if among is None:
-            rows = self._view.rows(SQL["search_lexical"], match, most)
-        else:
-            listed = id_list(among.tolist())
-            rows = self._view.rows(SQL["search_lexical_among"], match, listed, most)
-        return np.array([row for (row,) in rows], dtype=np.int64)
+        resident = self._resident()
+        return search_lexical(
+            self._view,
+            resident,
+            self._visible(resident, "chunk", filter_),
+            tokens,
+            self._statistics(tokens),
+            k,
+        )
 
     def _adjacency(self, kind: NodeKind, ids: Ids, filter_: Filter | None) -> Adjacency:
         resident = self._resident()
-        visible, graph = self._visible(resident, filter_), resident.graph
+        visible, graph = self._visible(resident, "chunk", filter_), resident.graph
         if kind == "chunk":
             rows = resident.chunks.rows(ids)
             offsets, targets, weights, degrees = graph.of_chunks(rows, visible, MAX_NEIGHBOURS)

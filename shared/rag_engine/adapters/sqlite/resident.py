@@ -9,7 +9,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -18,9 +19,13 @@ import numpy.typing as npt
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.core.mentions import MentionGraph
 from rag_engine.core.vectors import Mask, Positions, VectorTable
+from rag_engine.ports.storage import NodeKind
 
 _KEPT: Final = 4
 """Recent states kept for readers whose snapshot is a little older than the newest state."""
+
+_MASKS: Final = 64
+"""Masks kept with a state; a byte a node each."""
 
 _WASTE: Final = 0.3
 """Share of dead rows above which everything is read anew."""
@@ -36,6 +41,7 @@ class Resident:
         chunk_rows: Database row of each chunk, ascending.
         chunk_documents: Database row of the document of each chunk.
         entity_rows: Database row of each entity, ascending.
+        masks: What filters leave visible, for those that are asked for again.
     """
 
     counter: int
@@ -45,6 +51,7 @@ class Resident:
     entity_rows: Rows
     entities: VectorTable
     graph: MentionGraph
+    masks: dict[tuple[NodeKind, str], Mask] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, dimensions: int) -> Resident:
@@ -65,8 +72,28 @@ class Resident:
         positions: Positions = np.searchsorted(self.chunk_rows, rows)
         return positions
 
-    def visible(self, documents: Rows) -> Mask:
-        """Which chunks belong to documents with these database rows."""
+    def visible(self, kind: NodeKind, name: str, documents: Callable[[], Rows]) -> Mask:
+        """Which nodes of a kind a filter leaves visible.
+
+        Args:
+            kind: Of the nodes.
+            name: Of the filter: equal names mean equal filters.
+            documents: Finds the database rows of the documents that match.
+        """
+        known = self.masks.get((kind, name))
+        if known is not None:
+            return known
+        if kind == "chunk":
+            mask = self._of_documents(documents())
+        else:
+            chunks = self.visible("chunk", name, documents)
+            mask = self.graph.mentioned(chunks, len(self.entity_rows))
+        if len(self.masks) >= _MASKS:
+            self.masks.clear()
+        self.masks[kind, name] = mask
+        return mask
+
+    def _of_documents(self, documents: Rows) -> Mask:
         highest = int(self.chunk_documents.max(initial=0))
         wanted = np.zeros(highest + 1, dtype=np.bool_)
         wanted[documents[documents <= highest]] = True
@@ -78,7 +105,7 @@ class Resident:
         removed = connection.execute(SQL["removed_since"], (self.counter,)).fetchall()
         # Entities before chunks, whose mentions name their rows.
         state = self.without(removed).with_entities(connection).with_chunks(connection)
-        return replace(state, counter=counter)
+        return replace(state, counter=counter, masks={})
 
     def without(self, removed: list[tuple[str, int]]) -> Resident:
         """This state without chunks and entities, given by kind and database row."""
@@ -118,7 +145,7 @@ class Resident:
             np.searchsorted(self.entity_rows, mentions[:, 0]),
             mentions[:, 1].astype(np.int32),
             chunks.ids,
-            self.entities.ids,
+            len(self.entity_rows),
         )
         return replace(
             self,

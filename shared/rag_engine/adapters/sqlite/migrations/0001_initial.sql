@@ -95,7 +95,8 @@ CREATE TABLE chunk (
 CREATE INDEX chunk_document ON chunk (document, ordinal);
 
 -- What a process holds in memory of each chunk, apart from its text so that it is read quickly:
--- the vector (float16) and its mentions (entity row and weight, int32 each).
+-- the vector (float16) and its mentions (entity row and weight, int32 each; by weight descending,
+-- then the entity's id).
 CREATE TABLE chunk_vector (
     chunk INTEGER PRIMARY KEY REFERENCES chunk (row),
     id INTEGER NOT NULL,
