@@ -37,6 +37,7 @@ BROKEN_PIPE: Final = 141
 _SECTIONS: Final = {
     "Documents": {
         "ingest": "rag_engine_cli.ingest",
+        "sync": "rag_engine_cli.sync",
     },
     "Questions": {
         "query": "rag_engine_cli.query",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -33,9 +33,13 @@ class Report:
 
     Args:
         terminal: Where it is printed; without a person watching there is no bar.
+
+    Attributes:
+        quiet: Whether an end is passed over in silence when nothing was done.
     """
 
     def __init__(self, terminal: Terminal) -> None:
+        self.quiet = False
         self._terminal = terminal
         self._began = time.monotonic()
         self._counts: Counter[str] = Counter()
@@ -127,6 +131,8 @@ class Report:
     def end(self, plan: Plan) -> None:
         """All is done."""
         self._stop()
+        if self.quiet and not self._counts:
+            return
         seconds = time.monotonic() - self._began
         self._terminal.record(
             {
@@ -204,17 +210,3 @@ def _progress_bar() -> Progress:
         console=Console(no_color=plain, highlight=False),
         transient=True,
     )
-
-
-def summary_record(plan: Plan) -> dict[str, Any]:
-    """What a plan would do, as JSON."""
-    return {
-        "would": [
-            *({"id": step.document_id, "change": str(step.change)} for step in plan.steps),
-            *({"id": id, "change": "deleted"} for id in plan.delete),
-        ],
-        "unchanged": plan.unchanged,
-        "failed_before": plan.failed_before,
-        "refused": plan.refused,
-        "skipped": dict(plan.skipped),
-    }
