@@ -19,6 +19,7 @@ _SAMPLE = 256 * 1024
 _UTF8_SEQUENCE = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 )
+_UNREADABLE = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
 # ASCII, letters with accents, and the quotes, dashes and signs common in Windows-1252.
 _WESTERN = bytes([*range(0x80), *range(0xA0, 0x100), 0x80, 0x85, 0x8C, 0x9C, *range(0x91, 0x98)])
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
@@ -78,10 +79,17 @@ def utf16_without_mark(data: bytes) -> str | None:
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
     # Text in Latin script has a zero in nearly every second byte, and only there.
     if odd > 0.4 * half and even < 0.05 * half:
-        return "utf-16-le"
-    if even > 0.4 * half and odd < 0.05 * half:
-        return "utf-16-be"
-    return None
+        order = "utf-16-le"
+    elif even > 0.4 * half and odd < 0.05 * half:
+        order = "utf-16-be"
+    else:
+        return None
+    return order if is_readable(sample[: 2 * half].decode(order, "replace")) else None
+
+
+def is_readable(text: str) -> bool:
+    """Whether hardly any character is a control character or damaged."""
+    return len(_UNREADABLE.findall(text)) <= 0.05 * len(text)
 
 
 def _likeliest(sample: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rag_engine.adapters.parsers import sniff
 from rag_engine.adapters.parsers.draft import Draft
-from rag_engine.adapters.parsers.source import Source
+from rag_engine.adapters.parsers.source import Source, in_a_line
 from rag_engine.core.models import ParsedDocument
 from rag_engine.errors import DocumentTooLarge, DocumentUnreadable
 
@@ -79,15 +79,10 @@ def extract(source: Source) -> Any:
             raise source.encrypted() from None
         if "Security limit" in str(exc):
             raise DocumentTooLarge(
-                f"{source.name!r} is larger inside than its parser takes ({_first_line(exc)}). "
+                f"{source.name!r} is larger inside than its parser takes ({in_a_line(exc)}). "
                 "Split it, and add the parts."
             ) from exc
-        raise source.damaged(f"its parser gave up on it ({_first_line(exc)})") from exc
-
-
-def _first_line(exc: BaseException) -> str:
-    text = str(exc).strip().split("\n", 1)[0].removeprefix(f"{type(exc).__name__}: ")
-    return text[:200].rstrip(".") or type(exc).__name__
+        raise source.damaged(f"its parser gave up on it ({in_a_line(exc)})") from exc
 
 
 def _write_children(draft: Draft, children: Sequence[Mapping[str, Any]]) -> None:

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import PurePath
 from typing import BinaryIO
 
-from rag_engine.adapters.parsers.charset import decode, utf16_without_mark
+from rag_engine.adapters.parsers.charset import decode, is_readable, utf16_without_mark
 
 UNKNOWN = "application/octet-stream"
 PDF = "application/pdf"
@@ -220,7 +220,9 @@ def _looks_like_mail(text: str) -> bool:
 
 def is_binary(head: bytes) -> bool:
     """Whether the bytes are no text in any encoding."""
-    if not head or head.startswith((b"\xff\xfe", b"\xfe\xff")) or utf16_without_mark(head):
+    if not head or utf16_without_mark(head):
         return False
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return not is_readable(decode(head).text)
     control = len(head) - len(head.translate(None, _BINARY_CHARACTERS))
     return control > 0.005 * len(head) or b"\x00\x00\x00" in head

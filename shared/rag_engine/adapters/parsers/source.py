@@ -115,3 +115,10 @@ def too_large(name: str, size: int, limits: ParserLimits) -> DocumentTooLarge:
         f"{name!r} has {in_words(size)}, and the limit is {in_words(limits.max_bytes)}. "
         f"Split it, or raise {setting('max_bytes')}."
     )
+
+
+def in_a_line(exc: BaseException) -> str:
+    """What a library said, short enough to stand in a sentence."""
+    kind = type(exc).__name__
+    text = str(exc).strip().split("\n", 1)[0].removeprefix(f"{kind}: ")[:200].rstrip(" .:")
+    return text or kind

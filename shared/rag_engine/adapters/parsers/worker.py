@@ -15,6 +15,7 @@ from typing import BinaryIO
 from rag_engine.adapters.parsers import confinement, frames
 from rag_engine.adapters.parsers.formats import Reader
 from rag_engine.adapters.parsers.limits import ParserLimits
+from rag_engine.adapters.parsers.source import in_a_line
 from rag_engine.errors import DocumentRejected
 
 
@@ -69,4 +70,4 @@ def _answer(
         return frames.failure(source.damaged(exc.strerror or type(exc).__name__))
     # The boundary of the sandbox: whatever a library raises concerns this document alone.
     except Exception as exc:  # noqa: BLE001
-        return frames.failure(source.damaged(f"its parser failed ({type(exc).__name__}: {exc})"))
+        return frames.failure(source.damaged(f"its parser failed ({in_a_line(exc)})"))
