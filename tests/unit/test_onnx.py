@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from rag_engine.adapters.models.onnx import OnnxEmbedder, available_cores
+from rag_engine.adapters.models.onnx import OnnxEmbedder, available_cores, depends_on_batch
 from rag_engine.adapters.models.sentence_model import bundled_model, read_folder
 from rag_engine.errors import ConfigurationError, ModelUnavailable
 
@@ -132,11 +132,27 @@ def test_known_prompts_become_prefixes(tmp_path: Path) -> None:
     assert (model.query_prefix, model.document_prefix) == ("query: ", "passage: ")
 
 
-def test_a_graph_that_mixes_its_batch_is_run_text_by_text(tmp_path: Path) -> None:
-    embedder = OnnxEmbedder.from_folder(folder(tmp_path))
-    graph = embedder._session()
-    assert not graph.one_by_one
-    embedder.close()
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("intfloat/multilingual-e5-small", ("query: ", "passage: ")),
+        ("e5-base-v2", ("query: ", "passage: ")),
+        ("multilingual-e5-large-instruct", ("", "")),
+        ("all-MiniLM-L6-v2", ("", "")),
+    ],
+)
+def test_the_e5_models_get_the_prefixes_they_were_trained_with(
+    tmp_path: Path, name: str, expected: tuple[str, str]
+) -> None:
+    model = read_folder(folder(tmp_path), name=name)
+    assert (model.query_prefix, model.document_prefix) == expected
+
+
+def test_a_graph_that_mixes_its_batch_is_told_apart(tmp_path: Path) -> None:
+    assert not depends_on_batch(bundled_model().graph)
+    mixing = tmp_path / "model.onnx"
+    mixing.write_bytes(b"\x12\x15DynamicQuantizeLinear\x1a")
+    assert depends_on_batch(mixing)
 
 
 @pytest.mark.parametrize(

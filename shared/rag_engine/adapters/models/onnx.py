@@ -12,7 +12,7 @@ import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,9 +33,6 @@ Floats = npt.NDArray[np.float32]
 _BATCH_TOKENS: Final = 1024
 _BATCH_TEXTS: Final = 64
 _HUB_FILES: Final = ["*.json", "1_Pooling/*", "model.onnx*", "onnx/model.onnx*"]
-# Activations quantised at run time share one scale across the batch: a vector would depend on the
-# texts that happen to stand beside it, so such a graph sees one text at a time.
-_BATCH_DEPENDENT: Final = b"DynamicQuantizeLinear"
 
 
 class OnnxEmbedder:
@@ -100,7 +97,7 @@ class OnnxEmbedder:
                 f"The embedding model {name!r} could not be downloaded: {exc}. Check the name and "
                 "the network, or download it elsewhere and name its folder."
             ) from exc
-        return cls(replace(read_folder(Path(folder)), name=name), threads=threads)
+        return cls(read_folder(Path(folder), name=name), threads=threads)
 
     @property
     def name(self) -> str:
@@ -199,7 +196,7 @@ class _Graph:
                 f"The graph of {model.name!r} wants inputs that a sentence model does not have: "
                 f"{', '.join(sorted(unknown))}. Choose a graph exported for feature extraction."
             )
-        self.one_by_one = _BATCH_DEPENDENT in model.graph.read_bytes()
+        self.one_by_one = depends_on_batch(model.graph)
         self.dimensions = 0
 
     def probe(self, encoded: list[list[int]]) -> None:
@@ -255,6 +252,16 @@ def available_cores() -> int:
     except (OSError, ValueError):  # no such file, or "max": no quota
         limit = cores or 1
     return min(cores or 1, limit)
+
+
+def depends_on_batch(graph: Path) -> bool:
+    """Whether the texts beside it change a text's vector.
+
+    Activations that are quantised at run time share one scale across the batch. Such a graph is
+    given one text at a time, so that a vector stays a function of its text.
+    """
+    with graph.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return content.find(b"DynamicQuantizeLinear") >= 0
 
 
 def _encode(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool) -> list[list[int]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -26,6 +27,7 @@ _GRAPHS: Final = (
     "model_quantized.onnx",
 )
 _DOCUMENT_PROMPTS: Final = ("document", "passage")
+_E5: Final = re.compile(r"(^|[-_/])e5[-_](small|base|large)(?!.*instruct)", re.IGNORECASE)
 _DEFAULT_LENGTH: Final = 512  # what a BERT is trained on when its files do not say
 
 
@@ -154,8 +156,12 @@ def bundled_model() -> SentenceModel:
     )
 
 
-def read_folder(folder: Path) -> SentenceModel:
+def read_folder(folder: Path, *, name: str | None = None) -> SentenceModel:
     """Read how to run the model in `folder` from the files that stand beside it.
+
+    Args:
+        folder: What a model hub serves, or part of it.
+        name: What the model is called, where the folder's name does not say it.
 
     Raises:
         ConfigurationError: The folder lacks a file, or one of them cannot be understood.
@@ -172,19 +178,28 @@ def read_folder(folder: Path) -> SentenceModel:
             "to the model there."
         )
     settings = _folder_settings(folder)
-    prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
-    document_prompt = next((prompts[k] for k in _DOCUMENT_PROMPTS if prompts.get(k)), "")
-    query_prefix, document_prefix = settings.query_prefix, settings.document_prefix
+    name = settings.name or name or folder.resolve().name
+    query, document = _prefixes(folder, name)
     return SentenceModel(
-        name=settings.name or folder.resolve().name,
+        name=name,
         graph=_graph(folder, settings),
         tokenizer=tokenizer,
         length=settings.max_tokens or _length(folder),
         pooling=settings.pooling or _pooling(folder),
-        query_prefix=prompts.get("query", "") if query_prefix is None else query_prefix,
-        document_prefix=document_prompt if document_prefix is None else document_prefix,
+        query_prefix=query if settings.query_prefix is None else settings.query_prefix,
+        document_prefix=document if settings.document_prefix is None else settings.document_prefix,
         scripts=None if settings.scripts is None else frozenset(settings.scripts),
     )
+
+
+def _prefixes(folder: Path, name: str) -> tuple[str, str]:
+    """What the model was trained to see before questions and before passages."""
+    prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    document = next((prompts[key] for key in _DOCUMENT_PROMPTS if prompts.get(key)), "")
+    if prompts.get("query") or document:
+        return prompts.get("query") or "", document
+    # The E5 models lose several points without prefixes that none of their files names.
+    return ("query: ", "passage: ") if _E5.search(name) else ("", "")
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -219,10 +234,10 @@ def _graph(folder: Path, settings: FolderSettings) -> Path:
         found = [folder / name for name in _GRAPHS if (folder / name).is_file()][:1]
         found = found or sorted(folder.glob("**/*.onnx"))
     if len(found) != 1:
-        what = "several ONNX graphs" if found else f"no ONNX graph {settings.graph or ''!r}"
+        what = "several ONNX graphs" if found else f"no {settings.graph or 'model.onnx'!r}"
         raise ConfigurationError(
-            f"The model folder {str(folder)!r} has {what}. Name the one to use as 'graph' in its "
-            "'rag_engine.json'."
+            f"The model folder {str(folder)!r} has {what}. Put the graph there, or name it as "
+            "'graph' in its 'rag_engine.json'."
         )
     return found[0]
 
