@@ -11,9 +11,12 @@ from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, Phase, settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 pytest.register_assert_rewrite("rag_engine.testing")
+
+# Read now: the tests themselves see no variable that begins with RAG_.
+_DATA_REQUIRED = bool(os.environ.get("RAG_REQUIRE_DATA"))
 
 _OURS = [name for name in ("rag_engine", "rag_engine_cli") if find_spec(name)]
 _CALM = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
@@ -49,3 +52,21 @@ def no_blocking_in_the_event_loop() -> Iterator[None]:
     """
     with blockbuster_ctx(_OURS, excluded_modules=["rag_engine.testing"]):
         yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With `RAG_REQUIRE_DATA` a test that was skipped for want of data or of a store has failed.
+
+    A missing store or data set is a visible skip on a developer's machine, and a hole in CI. Such
+    skips begin with "no": "No store 'x'", "no parser samples at …".
+    """
+    report = yield
+    if _DATA_REQUIRED and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if reason.removeprefix("Skipped: ").lower().startswith("no "):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} must not be skipped here: {reason}"
+    return report

@@ -32,6 +32,8 @@ READS_THE_ENVIRONMENT = {
     "shared/rag_engine/settings.py",
     # Reads no setting: it hands on the few variables without which a child process cannot start.
     "shared/rag_engine/adapters/parsers/process.py",
+    # NO_COLOR is no setting of ours, and errors are printed before there are settings.
+    "services/cli/rag_engine_cli/terminal.py",
 }
 VAGUE = re.compile(r"utils?|helpers?|managers?|common|misc", re.IGNORECASE)
 VAGUE_CLASS = re.compile(r"^_?(Base|Abstract)[A-Z]|(Manager|Utils?|Helpers?)$")

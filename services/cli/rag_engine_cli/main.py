@@ -27,6 +27,7 @@ import click
 from rag_engine.errors import CallerError, RagEngineError
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.session import Session
+from rag_engine_cli.terminal import colors_refused
 
 FAILED_DOCUMENTS: Final = 1
 WRONG_USAGE: Final = 2
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Errors of the line itself are printed before all its options have been read.
-    plain = "--no-color" in arguments or bool(os.environ.get("NO_COLOR"))
+    plain = "--no-color" in arguments or colors_refused()
     session = Session(json="--json" in arguments, no_color=plain)
     sys.exit(_guarded(arguments, session))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,11 @@ class Terminal:
 
 def _is_number(text: str) -> bool:
     return text.replace(",", "").replace(".", "", 1).isdigit()
+
+
+def colors_refused() -> bool:
+    """Whether `NO_COLOR` is set: a custom of all programs, and no setting of this one."""
+    return bool(os.environ.get("NO_COLOR"))
 
 
 def plural(count: int, noun: str) -> str:
