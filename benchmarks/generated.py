@@ -6,6 +6,7 @@ them. Everything is drawn from a seed, so that two runs write the same.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -86,7 +87,7 @@ class Corpus:
         words, names = self.words(shape.words), self.names(shape.mentions)
         text = " ".join(words)
         start = ordinal * (len(text) + 1)
-        pairs = zip(names, names[1:], strict=False)
+        pairs = itertools.pairwise(names)
         return ChunkEvidence(
             chunk=Chunk(
                 id=chunk_id(id, 1, ordinal),

@@ -190,6 +190,7 @@ class Engine:
                 k=2 * budget.passages,
                 filter=question.filter,
                 embedder=self.pipeline.embedder,
+                mode=question.mode,
             )
             context = assemble(await _ranked(reader, retrieved.hits), budget=budget)
         timings = {"search": time.perf_counter() - began}

@@ -103,6 +103,13 @@ def test_a_large_table_is_scanned_by_codes_and_finds_the_same(
     assert sum(same) >= 0.99 * 10 * len(same)
 
 
+def test_a_large_table_gives_all_its_rows_when_asked_for_more() -> None:
+    values = canonical(np.random.default_rng(3).standard_normal((5000, 8)))
+    table = VectorTable.of(np.arange(5000, dtype=np.int64), values)
+    [(found, _)] = table.search(values[:1].astype(np.float32), 10**7)
+    assert sorted(found.tolist()) == list(range(5000))
+
+
 def test_vectors_are_kept_at_length_one_in_float16() -> None:
     kept = canonical([[3.0, 4.0], [0.0, 0.0]])
     assert kept.dtype == np.float16
@@ -114,3 +121,16 @@ def test_the_best_are_chosen_by_score_then_id() -> None:
     assert ids.tolist() == [2, 3]
     assert scores.tolist() == [2.0, 2.0]
     assert best(np.arange(9), np.ones(9), 0)[0].tolist() == []
+
+
+@pytest.mark.parametrize("k", [200, 300, 1000, 4500, 6000])
+def test_however_many_are_wanted_only_the_allowed_come(k: int) -> None:
+    random = np.random.default_rng(3)
+    table = VectorTable.of(
+        np.arange(6000, dtype=np.int64), canonical(random.standard_normal((6000, 16)))
+    )
+    query = canonical(random.standard_normal((1, 16))).astype(np.float32)
+    allowed = np.arange(6000) < 5000
+    [(ids, _)] = table.search(query, k, allowed)
+    assert len(ids) == min(k, 5000)
+    assert ids.max() < 5000

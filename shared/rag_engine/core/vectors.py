@@ -189,12 +189,13 @@ class VectorTable:
         """
         visible = self.alive if allowed is None else self.alive & allowed
         rows = np.flatnonzero(visible)
+        wanted = max(_LEAST, _FACTOR * k)
         found = []
         for position, query in enumerate(queries):
             chosen = rows
-            if len(rows) > SMALL:
+            if len(rows) > max(SMALL, wanted):
                 encoded = Codes.of(queries[position : position + 1].astype(np.float16))
-                chosen = self._near(encoded, rows, visible, max(_LEAST, _FACTOR * k))
+                chosen = self._near(encoded, rows, visible, wanted)
             found.append(best(self.ids[chosen], self._score(chosen, query), k))
         return found
 
