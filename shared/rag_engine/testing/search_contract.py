@@ -236,6 +236,35 @@ class SearchContract:
                 chunks = await reader.chunks([ChunkId(id) for id in hits.ids.tolist()])
                 assert sorted(one.document_id for one in chunks if one) == expected, filter
 
+    async def test_deep_and_long_filters_mean_the_same(self, workspace: Workspace) -> None:
+        numbered = [Draft(id=f"d{n}", metadata={"n": n}) for n in range(6)]
+        await ingest(workspace, *numbered)
+        async with workspace.store.snapshot() as reader:
+            documents = await list_all(reader)
+            for filter in _large():
+                expected = [one.id for one in documents if matches(filter, fields_of(one))]
+                assert [one.id for one in await list_all(reader, filter)] == expected
+
+
+def _large() -> list[Filter]:
+    """Filters as large as `core.filters.parse` lets through, and lists longer than that."""
+    one: Filter = In("n", (1, 2))
+    nots, ands, ors = one, one, one
+    for _ in range(16):
+        nots = Not(nots)
+        ands = And((Exists("n"), ands, Exists("n")))
+        ors = Or((Exists("nobody"), ors))
+    return [
+        nots,
+        ands,
+        ors,
+        Not(And((Or((nots, Exists("nobody"))), ands))),
+        Or(tuple(In("n", (n + 4,)) for n in range(250))),
+        And(tuple(Not(In("n", (n + 4,))) for n in range(120))),
+        In("$id", tuple(f"d{n}" for n in range(3, 3000))),
+        In("n", tuple(float(n) for n in range(3, 3000))),
+    ]
+
 
 def _filterable() -> list[Draft]:
     values: dict[str, MetadataValue] = {
