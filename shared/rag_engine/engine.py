@@ -35,6 +35,7 @@ from rag_engine.ports.models import ChatModel, Message
 from rag_engine.ports.storage import Blobs, Control, DocumentPage, Hits, Reader, Stats, Workspace
 from rag_engine.retrieval.answer import Answer, AnswerEvent, answer
 from rag_engine.retrieval.context import Budget, Context, RankedChunk, assemble
+from rag_engine.retrieval.neighbourhood import Neighbourhood, neighbourhood
 from rag_engine.retrieval.retrieve import retrieve
 
 _FINAL = (VersionStatus.INDEXED, VersionStatus.FAILED, VersionStatus.CANCELLED)
@@ -264,6 +265,19 @@ class Engine:
     async def parsed(self, document: Document) -> ParsedDocument:
         """The text of a document, whose characters all spans count."""
         return await recall(document.parsed_hash, self.blobs)
+
+    async def graph(
+        self, name: str, workspace: str = DEFAULT_WORKSPACE, *, filter: Filter | None = None
+    ) -> Neighbourhood:
+        """What surrounds a name in the graph.
+
+        Raises:
+            NotFound: No visible passage mentions it; the message names those that come close.
+        """
+        async with (await self.control.open(workspace)).store.snapshot() as reader:
+            if filter is not None:
+                check_fields(filter, (await reader.stats()).fields)
+            return await neighbourhood(reader, name, embedder=self.pipeline.embedder, filter=filter)
 
     async def stats(self, workspace: str = DEFAULT_WORKSPACE) -> Stats:
         """What a workspace holds."""

@@ -1,0 +1,137 @@
+"""What surrounds one name in the graph: where it is mentioned, and what it is joined to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rag_engine.core.ids import ChunkId, EntityId, entity_id
+from rag_engine.core.names import entity_key
+from rag_engine.core.sentences import sentence_spans
+from rag_engine.core.tokens import fold
+from rag_engine.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rag_engine.core.filters import Filter
+    from rag_engine.core.models import Chunk, Document, Entity, Relation
+    from rag_engine.ports.models import Embedder
+    from rag_engine.ports.storage import MentionEvidence, Reader
+
+SUGGESTIONS: Final = 5
+_LONGEST_SENTENCE: Final = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A sentence that mentions a name, and where it stands.
+
+    Attributes:
+        name: As it is written there.
+        text: The sentence, cut where it is very long.
+        chunk: The passage the sentence is from.
+        document: The document the passage is from.
+        weight: How much the passage is about it, in thousandths.
+    """
+
+    name: str
+    text: str
+    chunk: Chunk
+    document: Document
+    weight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbourhood:
+    """An entity with what surrounds it, strongest first.
+
+    Attributes:
+        sightings: Some of its mentions, at most one for each passage.
+        relations: Its strongest relations.
+    """
+
+    entity: Entity
+    sightings: tuple[Sighting, ...]
+    relations: tuple[Relation, ...]
+
+
+async def neighbourhood(
+    reader: Reader,
+    name: str,
+    *,
+    embedder: Embedder,
+    filter: Filter | None = None,
+    sightings: int = 5,
+    relations: int = 15,
+) -> Neighbourhood:
+    """What surrounds the entity that `name` names, whatever its case and spacing.
+
+    Raises:
+        NotFound: No visible passage mentions it; the message names those that come close.
+    """
+    key = entity_key(name)
+    [entity] = await reader.entities([entity_id(key)], filter=filter)
+    if entity is None:
+        raise NotFound(await _unknown(reader, name, key, embedder, filter))
+    evidence = await reader.evidence(entity.id, limit=sightings, filter=filter)
+    return Neighbourhood(
+        entity=entity,
+        sightings=tuple(await _sightings(reader, evidence)),
+        relations=tuple(await reader.relations(entity.id, limit=relations, filter=filter)),
+    )
+
+
+async def nearest_names(
+    reader: Reader, key: str, *, embedder: Embedder, filter: Filter | None = None
+) -> list[str]:
+    """Names of entities that come closest to a key in meaning."""
+    vectors = await embedder.embed([key], "query")
+    [hits] = await reader.search_dense("entity", vectors, SUGGESTIONS, filter=filter)
+    found = await reader.entities([EntityId(id) for id in hits.ids.tolist()], filter=filter)
+    return [entity.name for entity in found if entity]
+
+
+async def _unknown(
+    reader: Reader, name: str, key: str, embedder: Embedder, filter: Filter | None
+) -> str:
+    fits = bool(key) and embedder.count_tokens([key])[0] <= embedder.max_tokens
+    names = await nearest_names(reader, key, embedder=embedder, filter=filter) if fits else []
+    if not names:
+        return f"No passage mentions {name!r}, nor anything like it. Ask for another name."
+    listed = ", ".join(repr(one) for one in names)
+    return f"No passage mentions {name!r}. Did you mean one of: {listed}?"
+
+
+async def _sightings(reader: Reader, evidence: Sequence[MentionEvidence]) -> list[Sighting]:
+    chunks = await reader.chunks([ChunkId(one.chunk_id) for one in evidence])
+    ids = list(dict.fromkeys(chunk.document_id for chunk in chunks if chunk))
+    documents = dict(zip(ids, await reader.documents(ids), strict=True))
+    found = []
+    for one, chunk in zip(evidence, chunks, strict=True):
+        document = documents[chunk.document_id] if chunk else None
+        if chunk and document:
+            found.append(
+                Sighting(
+                    name=one.mention.name,
+                    text=sentence_around(chunk.text, one.mention.name),
+                    chunk=chunk,
+                    document=document,
+                    weight=one.mention.weight,
+                )
+            )
+    return found
+
+
+def sentence_around(text: str, name: str) -> str:
+    """The first sentence that holds a name; else, for a name broken by a line, the beginning."""
+    wanted = " ".join(fold(name).split())
+    sentences = [" ".join(text[start:end].split()) for start, end in sentence_spans(text)]
+    found = next((one for one in sentences if wanted in fold(one)), None)
+    sentence = found or " ".join(text.split())
+    if len(sentence) <= _LONGEST_SENTENCE:
+        return sentence
+    at = max(0, fold(sentence).find(wanted))
+    begin = max(0, min(at - _LONGEST_SENTENCE // 2, len(sentence) - _LONGEST_SENTENCE))
+    cut = sentence[begin : begin + _LONGEST_SENTENCE].strip()
+    return f"{'…' if begin else ''}{cut}{'…' if begin + _LONGEST_SENTENCE < len(sentence) else ''}"
