@@ -208,9 +208,8 @@ class Reader(Protocol):
     ) -> Hits:
         """The `k` best visible chunks by BM25 over `core.tokens`, scored by `core.bm25`.
 
-        A chunk that holds none of the tokens is never found. Among a thousand visible chunks or
-        fewer the result is exact. Among more, candidates are found by the tokens that
-        `core.bm25.informative` picks; all tokens count in their scores.
+        Every token counts; a chunk that holds none of them is never found. Tokens that stand in
+        many chunks make that slow: leave out what `core.bm25.informative` leaves out.
         """
         ...
 

@@ -28,7 +28,8 @@ _MASKS: Final = 64
 """Masks kept with a state; a byte a node each."""
 
 _WASTE: Final = 0.3
-"""Share of dead rows above which everything is read anew."""
+_MANY: Final = 1000
+"""Share of dead rows above which everything is read anew, when there are many."""
 
 Rows = npt.NDArray[np.int64]
 
@@ -40,6 +41,7 @@ class Resident:
     Attributes:
         chunk_rows: Database row of each chunk, ascending.
         chunk_documents: Database row of the document of each chunk.
+        chunk_lengths: Lexemes of each chunk.
         entity_rows: Database row of each entity, ascending.
         masks: What filters leave visible, for those that are asked for again.
     """
@@ -47,6 +49,7 @@ class Resident:
     counter: int
     chunk_rows: Rows
     chunk_documents: Rows
+    chunk_lengths: Rows
     chunks: VectorTable
     entity_rows: Rows
     entities: VectorTable
@@ -58,14 +61,14 @@ class Resident:
         """The state before the first write."""
         none = np.zeros(0, dtype=np.int64)
         nothing = VectorTable.of(none, np.zeros((0, dimensions), dtype=np.float16))
-        return cls(0, none, none, nothing, none, nothing, MentionGraph.empty())
+        return cls(0, none, none, none, nothing, none, nothing, MentionGraph.empty())
 
     @property
     def wasteful(self) -> bool:
         """Whether so many rows are dead that reading everything anew is better."""
         rows = len(self.chunk_rows) + len(self.entity_rows)
         alive = np.count_nonzero(self.chunks.alive) + np.count_nonzero(self.entities.alive)
-        return rows > 1000 and rows - int(alive) > _WASTE * rows
+        return rows > _MANY and rows - int(alive) > _WASTE * rows
 
     def chunk_positions(self, rows: Rows) -> Positions:
         """Positions of chunks by their database rows, all of which are held."""
@@ -136,7 +139,7 @@ class Resident:
         found = connection.execute(SQL["chunk_vectors_after"], (last,)).fetchall()
         if not found:
             return self
-        rows, ids, documents, vectors, packed = zip(*found, strict=True)
+        rows, ids, documents, lengths, vectors, packed = zip(*found, strict=True)
         chunks = self.chunks.extended(np.array(ids, dtype=np.int64), self._values(vectors))
         mentions = np.frombuffer(b"".join(packed), dtype="<i4").reshape(-1, 2)
         counts = np.array([len(one) // 8 for one in packed], dtype=np.int64)
@@ -153,6 +156,7 @@ class Resident:
             chunk_documents=np.concatenate(
                 (self.chunk_documents, np.array(documents, dtype=np.int64))
             ),
+            chunk_lengths=np.concatenate((self.chunk_lengths, np.array(lengths, dtype=np.int64))),
             chunks=chunks,
             graph=graph,
         )
