@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rag_engine.errors import ConfigurationError
@@ -87,6 +87,12 @@ class Settings(BaseSettings):
     debug: bool = Field(
         default=False, validation_alias="DEBUG", description="Show tracebacks of errors."
     )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _at_home(cls, value: Path) -> Path:
+        """`~` is the home folder in a `.env` file too, where no shell replaces it."""
+        return value.expanduser()
 
 
 def load(**overrides: object) -> Settings:

@@ -60,13 +60,18 @@ def find(words: Sequence[str]) -> Found:
     """
     found = Found()
     for word in words:
-        path = os.path.abspath(os.path.expanduser(word))  # noqa: PTH100, PTH111 - links stay links
+        path = absolute(word)
         if not os.path.lexists(path) and _GLOB_CHARACTERS & set(word):
             for match in _matches(word):
-                _add(found, os.path.abspath(match))  # noqa: PTH100
+                _add(found, absolute(match))
         else:
             _add(found, path)
     return found
+
+
+def absolute(word: str) -> str:
+    """The absolute path that a word of the command line means; links are not resolved."""
+    return os.path.abspath(os.path.expanduser(word))  # noqa: PTH100, PTH111
 
 
 def find_in(folder: str) -> Found:

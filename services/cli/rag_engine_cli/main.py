@@ -37,18 +37,27 @@ BROKEN_PIPE: Final = 141
 
 _SECTIONS: Final = {
     "Documents": {
-        "ingest": "rag_engine_cli.ingest",
-        "sync": "rag_engine_cli.sync",
+        "ingest": "ingest:ingest",
+        "sync": "sync:sync",
+        "documents": "documents:documents",
     },
     "Questions": {
-        "query": "rag_engine_cli.query",
-        "search": "rag_engine_cli.query",
+        "query": "query:query",
+        "search": "query:search",
+        "graph": "graph:graph",
     },
-    "About": {
-        "version": "rag_engine_cli.about",
+    "Workspaces": {
+        "stats": "workspaces:stats",
+        "workspaces": "workspaces:workspaces",
+        "export": "archives:export",
+        "import": "archives:import_",
+    },
+    "This installation": {
+        "doctor": "doctor:doctor",
+        "version": "about:version",
     },
 }
-_MODULES: Final = {name: module for part in _SECTIONS.values() for name, module in part.items()}
+_PLACES: Final = {name: place for part in _SECTIONS.values() for name, place in part.items()}
 
 
 class _Commands(click.Group):
@@ -56,30 +65,31 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of all commands, in the order of the help text."""
-        return list(_MODULES)
+        return list(_PLACES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        if cmd_name not in _MODULES:
+        if cmd_name not in _PLACES:
             return None
-        command: click.Command = getattr(import_module(_MODULES[cmd_name]), cmd_name)
+        module, attribute = _PLACES[cmd_name].split(":")
+        command: click.Command = getattr(import_module(f"rag_engine_cli.{module}"), attribute)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Say which command was meant, when there is none of that name."""
-        if args[0] not in _MODULES and not args[0].startswith("-"):
+        if args[0] not in _PLACES and not args[0].startswith("-"):
             import difflib
 
-            near = difflib.get_close_matches(args[0], _MODULES, n=1)
+            near = difflib.get_close_matches(args[0], _PLACES, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands under headings."""
-        width = max(map(len, _MODULES))
+        width = max(map(len, _PLACES))
         for heading, names in _SECTIONS.items():
             with formatter.section(heading):
                 rows = []

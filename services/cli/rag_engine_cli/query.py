@@ -106,7 +106,7 @@ async def _query(engine: Engine, session: Session, text: str, chosen: dict[str, 
     from rag_engine.retrieval.answer import Answer
 
     question = _question(engine, session, text, chosen)
-    await _refuse_empty(engine, session)
+    await refuse_empty(engine, session)
     terminal = session.terminal
     async for event in engine.stream(question):
         if isinstance(event, Answer):
@@ -119,7 +119,7 @@ async def _query(engine: Engine, session: Session, text: str, chosen: dict[str, 
 
 async def _search(engine: Engine, session: Session, text: str, chosen: dict[str, Any]) -> None:
     question = _question(engine, session, text, chosen)
-    await _refuse_empty(engine, session)
+    await refuse_empty(engine, session)
     found = await engine.search(question)
     terminal = session.terminal
     for passage in found.context.passages:
@@ -130,7 +130,7 @@ async def _search(engine: Engine, session: Session, text: str, chosen: dict[str,
     terminal.record(_found_record(found))
 
 
-async def _refuse_empty(engine: Engine, session: Session) -> None:
+async def refuse_empty(engine: Engine, session: Session) -> None:
     """A question to a workspace without documents is a mistake, and has no answer."""
     name = session.workspace
     option = "" if name == "default" else f" --workspace {name}"

@@ -57,7 +57,7 @@ class Report:
 
     def __enter__(self) -> Report:
         if self._terminal.live:
-            self._bar = _progress_bar()
+            self._bar = progress_bar()
             self._bar.start()
             self._task = self._bar.add_task("", total=None, doing="looking at the files")
         return self
@@ -197,7 +197,8 @@ class Report:
             self._bar = None
 
 
-def _progress_bar() -> Progress:
+def progress_bar() -> Progress:
+    """A bar that vanishes when it is done; `doing` says what goes on."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

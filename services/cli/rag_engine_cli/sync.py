@@ -13,7 +13,7 @@ import click
 
 from rag_engine.core.models import Version
 from rag_engine.errors import InvalidRequest, RagEngineError
-from rag_engine_cli.files import Found, find_in
+from rag_engine_cli.files import Found, absolute, find_in
 from rag_engine_cli.intake import Intake
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.plan import Change, Plan, Wish, compare, known_versions
@@ -62,7 +62,7 @@ def sync(session: Session, /, folder: str, watch: bool, **chosen: bool) -> None:
     """
     keeper = _Keeper(
         session=session,
-        root=os.path.abspath(os.path.expanduser(folder)),  # noqa: PTH100, PTH111 - links stay links
+        root=absolute(folder),
         **chosen,
     )
     if chosen["dry_run"]:

@@ -126,7 +126,8 @@ async def _sightings(reader: Reader, evidence: Sequence[MentionEvidence]) -> lis
 def sentence_around(text: str, name: str) -> str:
     """The first sentence that holds a name; else, for a name broken by a line, the beginning."""
     wanted = " ".join(fold(name).split())
-    sentences = [" ".join(text[start:end].split()) for start, end in sentence_spans(text)]
+    spans = sentence_spans(text)
+    sentences = [" ".join(text[start:end].split()).lstrip("# ") for start, end in spans]
     found = next((one for one in sentences if wanted in fold(one)), None)
     sentence = found or " ".join(text.split())
     if len(sentence) <= _LONGEST_SENTENCE:

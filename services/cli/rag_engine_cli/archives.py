@@ -1,0 +1,89 @@
+"""`export` and `import`: a workspace as one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rag_engine_cli.options import shared_options
+from rag_engine_cli.session import Session, pass_session
+from rag_engine_cli.terminal import Terminal, in_words, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rag_engine.engine import Engine
+
+Progress = Callable[[int, int], None]
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--force", is_flag=True, help="Replace the file if it is there already.")
+@shared_options
+@pass_session
+def export(session: Session, file: Path, force: bool) -> None:
+    """Write a workspace to FILE: documents, graph, vectors and originals.
+
+    It can be imported anywhere, without parsing or embedding anything again.
+
+    \b
+    Example:
+      rag-engine export papers.zip --workspace papers
+    """
+    if file.exists() and not force:
+        raise click.UsageError(f"{str(file)!r} is there already. Add --force to replace it.")
+    with _progress(session.terminal, "exporting") as progress:
+        count = session.run(lambda engine: _export(engine, session, file, progress))
+    size = file.stat().st_size
+    session.terminal.record({"file": str(file), "documents": count, "size": size})
+    session.terminal.line(f"{plural(count, 'document')} exported to {file} ({in_words(size)}).")
+
+
+async def _export(engine: Engine, session: Session, file: Path, progress: Progress) -> int:
+    from rag_engine.archive import export_workspace
+
+    return await export_workspace(engine, session.workspace, file, progress)
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@shared_options
+@pass_session
+def import_(session: Session, file: Path) -> None:
+    """Fill a workspace from FILE, which 'export' wrote.
+
+    Documents that are there already stay as they are. It can be repeated after an interruption.
+
+    \b
+    Example:
+      rag-engine import papers.zip --workspace papers
+    """
+    with _progress(session.terminal, "importing") as progress:
+        count = session.run(lambda engine: _import(engine, session, file, progress))
+    session.terminal.record({"file": str(file), "documents": count})
+    session.terminal.line(
+        f"{plural(count, 'document')} imported into workspace {session.workspace!r}."
+    )
+
+
+async def _import(engine: Engine, session: Session, file: Path, progress: Progress) -> int:
+    from rag_engine.archive import import_workspace
+
+    return await import_workspace(engine, session.workspace, file, progress)
+
+
+@contextmanager
+def _progress(terminal: Terminal, doing: str) -> Iterator[Progress]:
+    if not terminal.live:
+        yield lambda done, total: None
+        return
+    from rag_engine_cli.report import progress_bar
+
+    with progress_bar() as bar:
+        task = bar.add_task("", total=None, doing=doing)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

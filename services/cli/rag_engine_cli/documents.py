@@ -1,0 +1,272 @@
+"""`documents`: list, show and delete what a workspace holds."""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from rag_engine.core.models import Document, Version, VersionStatus
+from rag_engine.errors import InvalidRequest, NotFound
+from rag_engine_cli.files import absolute
+from rag_engine_cli.options import shared_options
+from rag_engine_cli.plan import ALL
+from rag_engine_cli.records import document_record, metadata_record, moment, version_record
+from rag_engine_cli.session import Session, pass_session
+from rag_engine_cli.terminal import in_words, plural
+from rag_engine_cli.values import filter_of
+
+if TYPE_CHECKING:
+    from rag_engine.engine import Engine
+    from rag_engine.ports.storage import Workspace
+
+_LISTED_FAILURES: Final = 20
+_KINDS: Final = {
+    "document": "docx",
+    "presentation": "pptx",
+    "sheet": "xlsx",
+    "msword": "doc",
+    "ms-powerpoint": "ppt",
+    "ms-excel": "xls",
+    "epub+zip": "epub",
+    "rfc822": "mail",
+    "ms-outlook": "mail",
+    "x-ipynb+json": "notebook",
+    "x-source": "code",
+}
+
+
+@click.group()
+@shared_options
+def documents() -> None:
+    """List, show and delete documents."""
+
+
+@documents.command("list")
+@click.option("--limit", type=click.IntRange(min=1), default=100, help="How many. Default: 100.")
+@click.option("--after", metavar="ID", help="Begin after this id: the 'next' of the page before.")
+@click.option(
+    "--filter",
+    "-f",
+    "filters",
+    metavar="CONDITION",
+    multiple=True,
+    help="Only documents that match. See: rag-engine query --help",
+)
+@click.option(
+    "--status",
+    type=click.Choice([str(status) for status in VersionStatus]),
+    help="Only documents whose newest version stands there; 'failed' shows the reasons.",
+)
+@shared_options
+@pass_session
+def list_(
+    session: Session,
+    limit: int,
+    after: str | None,
+    filters: tuple[str, ...],
+    status: str | None,
+) -> None:
+    """List the documents that answer questions, and those that failed.
+
+    \b
+    Examples:
+      rag-engine documents list --filter 'year>=2023'
+      rag-engine documents list --status failed
+    """
+    if status and (filters or after):
+        raise click.UsageError("--status goes with neither --filter nor --after.")
+    if status:
+        session.run(lambda engine: _list_versions(engine, session, VersionStatus(status), limit))
+    else:
+        session.run(lambda engine: _list(engine, session, after, limit, filters))
+
+
+async def _list(
+    engine: Engine, session: Session, after: str | None, limit: int, filters: tuple[str, ...]
+) -> None:
+    page = await engine.documents(
+        session.workspace, after=after, limit=limit, filter=filter_of(filters)
+    )
+    queue = (await engine.workspace(session.workspace)).queue
+    failed = await queue.versions(status=VersionStatus.FAILED, limit=ALL)
+    waiting = await queue.versions(status=VersionStatus.PENDING, limit=ALL)
+    terminal = session.terminal
+    terminal.record(
+        {
+            "documents": [document_record(document) for document in page.documents],
+            "next": page.next,
+            "failed": [version_record(version) for version in failed],
+            "waiting": len(waiting),
+        }
+    )
+    if page.documents:
+        header = ("document", "type", "passages", "size", "updated")
+        terminal.table(header, [_row(document) for document in page.documents])
+    else:
+        terminal.line("No documents.")
+    if page.next:
+        terminal.line(f"\nThere are more: --after {page.next!r}")
+    if waiting:
+        terminal.line(
+            f"\n{plural(len(waiting), 'document')} in the queue. Go on: rag-engine ingest"
+        )
+    if failed:
+        terminal.line(f"\n{plural(len(failed), 'document')} failed:")
+        for version in failed[:_LISTED_FAILURES]:
+            terminal.line(f"  {version.error}")
+        if len(failed) > _LISTED_FAILURES:
+            terminal.line("  … all of them: rag-engine documents list --status failed")
+
+
+def _row(document: Document) -> tuple[str, ...]:
+    updated = datetime.fromtimestamp(document.updated_at).astimezone()
+    return (
+        document.source,
+        _kind(document.media_type),
+        f"{document.chunks:,}",
+        in_words(document.size),
+        updated.strftime("%Y-%m-%d %H:%M"),
+    )
+
+
+def _kind(media_type: str) -> str:
+    """A media type in a word."""
+    last = re.split(r"[/.]", media_type)[-1]
+    return _KINDS.get(last, last.removeprefix("x-"))
+
+
+async def _list_versions(
+    engine: Engine, session: Session, status: VersionStatus, limit: int
+) -> None:
+    queue = (await engine.workspace(session.workspace)).queue
+    versions = await queue.versions(status=status, limit=limit)
+    session.terminal.record({"versions": [version_record(version) for version in versions]})
+    for version in versions:
+        remark = f": {version.error}" if version.error else ""
+        session.terminal.line(f"{version.submission.source}{remark}")
+    if not versions:
+        session.terminal.line(f"No document is {status}.")
+
+
+@documents.command()
+@click.argument("document")
+@click.option("--text", is_flag=True, help="Print the text that was found in it, and only that.")
+@shared_options
+@pass_session
+def show(session: Session, document: str, text: bool) -> None:
+    """Show a DOCUMENT, given by its id or its path.
+
+    \b
+    Examples:
+      rag-engine documents show contracts/framework.pdf
+      rag-engine documents show contracts/framework.pdf --text | less
+    """
+    session.run(lambda engine: _show(engine, session, document, text))
+
+
+async def _show(engine: Engine, session: Session, word: str, text: bool) -> None:
+    opened = await engine.workspace(session.workspace)
+    version = await _resolve(opened, word)
+    async with opened.store.snapshot() as reader:
+        [document] = await reader.documents([version.document_id])
+    terminal = session.terminal
+    if text:
+        if document is None:
+            raise NotFound(
+                f"{word!r} has no text: it is {version.status}. {version.error or ''}".strip()
+            )
+        parsed = await engine.parsed(document)
+        terminal.record(document_record(document) | {"text": parsed.text})
+        terminal.line(parsed.text)
+        return
+    record = document_record(document) if document else None
+    terminal.record({"document": record, "newest": version_record(version)})
+    for name, value in _facts(document, version):
+        terminal.line(f"{name:<9}  {value}")
+
+
+def _facts(document: Document | None, version: Version) -> list[tuple[str, Any]]:
+    submission = version.submission
+    facts: list[tuple[str, Any]] = [
+        ("id", version.document_id),
+        ("source", submission.source),
+        ("root", submission.root),
+        ("title", document.title if document else submission.title),
+        ("type", document.media_type if document else version.media_type),
+        ("status", f"{version.status} (version {version.number})"),
+        ("error", version.error),
+    ]
+    if document and document.version != version.number:
+        facts.append(("answers", f"version {document.version}, until the newer one is indexed"))
+    if document:
+        facts.append(("passages", f"{document.chunks:,}"))
+    facts += [
+        ("size", in_words(submission.size)),
+        ("asked", moment(version.requested_at)),
+        ("finished", moment(version.finished_at)),
+    ]
+    facts += [("metadata", f"{k} = {v!r}") for k, v in metadata_record(submission.metadata).items()]
+    facts += [("warning", warning) for warning in version.warnings]
+    return [(name, value) for name, value in facts if value not in (None, "")]
+
+
+@documents.command()
+@click.argument("names", metavar="DOCUMENT...", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@shared_options
+@pass_session
+def delete(session: Session, names: tuple[str, ...], yes: bool) -> None:
+    """Delete DOCUMENTs, given by id or path, with all that was derived from them.
+
+    The files themselves are left alone. What came from a folder that is kept in step comes back
+    with the next sync, unless its file is gone too.
+
+    \b
+    Example:
+      rag-engine documents delete minutes.docx --yes
+    """
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("Nobody can be asked here. Add --yes to delete without asking.")
+    versions = session.run(lambda engine: _named(engine, session, names))
+    if not yes:
+        for version in versions:
+            session.terminal.note(f"  {version.document_id}")
+        click.confirm(f"Delete {plural(len(versions), 'document')}?", abort=True, err=True)
+    ids = [version.document_id for version in versions]
+    count = session.run(lambda engine: engine.delete(ids, session.workspace))
+    session.terminal.record({"deleted": ids})
+    session.terminal.line(f"{plural(count, 'document')} deleted.")
+
+
+async def _named(engine: Engine, session: Session, names: tuple[str, ...]) -> list[Version]:
+    opened = await engine.workspace(session.workspace)
+    versions = [await _resolve(opened, name) for name in names]
+    return list({version.document_id: version for version in versions}.values())
+
+
+async def _resolve(workspace: Workspace, word: str) -> Version:
+    """The newest version of the document that a word means: an id, a path, a source.
+
+    Raises:
+        NotFound: It means none.
+        InvalidRequest: It means several.
+    """
+    for id in (word, absolute(word)):
+        if version := await workspace.queue.version(id):
+            return version
+    versions = await workspace.queue.versions(limit=ALL)
+    found = [version for version in versions if version.submission.source == word]
+    found = found or [v for v in versions if v.submission.source.endswith(f"/{word}")]
+    if not found:
+        raise NotFound(
+            f"There is no document {word!r} in workspace {workspace.name!r}. "
+            "List those there are with: rag-engine documents list"
+        )
+    if len(found) > 1:
+        ids = ", ".join(repr(version.document_id) for version in found[:5])
+        raise InvalidRequest(f"{word!r} is {len(found)} documents. Name one by its id: {ids}.")
+    return found[0]

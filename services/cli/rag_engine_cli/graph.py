@@ -1,0 +1,121 @@
+"""`graph`: what the knowledge graph knows of a name."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rag_engine_cli.options import shared_options
+from rag_engine_cli.query import refuse_empty
+from rag_engine_cli.session import Session, pass_session
+from rag_engine_cli.terminal import Terminal, plural
+from rag_engine_cli.values import filter_of
+
+if TYPE_CHECKING:
+    from rag_engine.engine import Engine
+    from rag_engine.retrieval.neighbourhood import Neighbourhood, Sighting
+
+
+@click.group()
+@shared_options
+def graph() -> None:
+    """Look at the knowledge graph."""
+
+
+@graph.command()
+@click.argument("name", nargs=-1, required=True)
+@click.option(
+    "--filter",
+    "-f",
+    "filters",
+    metavar="CONDITION",
+    multiple=True,
+    help="Only what documents that match say. See: rag-engine query --help",
+)
+@shared_options
+@pass_session
+def show(session: Session, name: tuple[str, ...], filters: tuple[str, ...]) -> None:
+    """Show where NAME is mentioned, and what it is joined to.
+
+    Case and spacing do not matter. A name that is unknown brings up those that come close.
+
+    \b
+    Example:
+      rag-engine graph show "Ada Thorne"
+    """
+    session.run(lambda engine: _show(engine, session, " ".join(name), filters))
+
+
+async def _show(engine: Engine, session: Session, name: str, filters: tuple[str, ...]) -> None:
+    await refuse_empty(engine, session)
+    found = await engine.graph(name, session.workspace, filter=filter_of(filters))
+    terminal = session.terminal
+    _print(terminal, found)
+    terminal.record(_record(found))
+
+
+def _print(terminal: Terminal, found: Neighbourhood) -> None:
+    entity = found.entity
+    kind = f" ({entity.type})" if entity.type else ""
+    terminal.line(click.style(entity.name, bold=True) + kind)
+    terminal.line(f"mentioned in {plural(entity.mentions, 'passage')}")
+    for description in entity.descriptions:
+        terminal.line(textwrap.indent(description, "  "))
+    terminal.line()
+    for sighting in found.sightings:
+        terminal.line(f"  “{sighting.text}”")
+        terminal.line(click.style(f"    {_place(sighting)}", dim=True))
+    if found.relations:
+        terminal.line()
+        terminal.line(click.style("Joined to", bold=True))
+        width = max(len(relation.target_name) for relation in found.relations)
+        for relation in found.relations:
+            name = relation.target_name.ljust(width)
+            keywords = "; ".join(relation.keywords[:3])
+            times = plural(relation.assertions, "passage")
+            terminal.line(f"  {name}  {times}" + (f": {keywords}" if keywords else ""))
+
+
+def _place(sighting: Sighting) -> str:
+    parts = [sighting.document.name]
+    if pages := sighting.chunk.pages:
+        first, last = pages
+        parts.append(f"page {first}" if first == last else f"pages {first}–{last}")
+    parts += [one for one in sighting.chunk.heading_path if one != sighting.document.name]
+    return ", ".join(parts)
+
+
+def _record(found: Neighbourhood) -> dict[str, Any]:
+    entity = found.entity
+    return {
+        "name": entity.name,
+        "key": entity.key,
+        "type": entity.type or None,
+        "mentions": entity.mentions,
+        "descriptions": list(entity.descriptions),
+        "sightings": [
+            {
+                "name": one.name,
+                "text": one.text,
+                "document_id": one.document.id,
+                "document": one.document.name,
+                "source": one.document.source,
+                "pages": list(one.chunk.pages) if one.chunk.pages else None,
+                "headings": list(one.chunk.heading_path),
+                "weight": one.weight / 1000,
+            }
+            for one in found.sightings
+        ],
+        "relations": [
+            {
+                "name": one.target_name,
+                "passages": one.assertions,
+                "weight": one.weight / 1000,
+                "keywords": list(one.keywords),
+                "descriptions": list(one.descriptions),
+            }
+            for one in found.relations
+        ],
+    }
