@@ -15,7 +15,7 @@ _ALWAYS: Final = "。！？｡．؟۔।॥።፧។၊။‼⁇⁈⁉"
 _CLOSING: Final = "\"'”’»›)\\]}」』）》】〉〕＂＇"
 _END: Final = re.compile(
     rf"(?P<always>[{_ALWAYS}]+[{_CLOSING}]*)"
-    rf"|(?P<stop>[.!?…]+)[{_CLOSING}]*(?:[\[(]\d{{1,3}}[\])])*(?=\s)"  # footnote marks follow it
+    rf"|(?<![.!?…])(?P<stop>[.!?…]++)[{_CLOSING}]*+(?:[\[(]\d{{1,3}}[\])])*+(?=\s)"  # footnote marks follow it
     r"|(?P<gap>\n[^\S\n]*\n\s*)"
     r"|(?P<item>\n)(?=[^\S\n]*(?:[-*•‣◦▪–—]|\d{1,3}[.)]|[a-z][.)])[^\S\n])"
 )

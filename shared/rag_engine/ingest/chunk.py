@@ -25,6 +25,8 @@ CHUNKER_VERSION: Final = 1
 PREFIX_BYTES: Final = 120
 """Room for title and headings before a chunk. No tokenizer makes more tokens than bytes."""
 
+_DEPTH: Final = 8  # headings in a path; deeper ones lose the outermost
+
 _MARGIN: Final = 2  # what a tokenizer may add where title, headings and text are joined
 
 Run = tuple[int, int]
@@ -220,7 +222,7 @@ def _paths(headings: Sequence[Heading]) -> Iterator[tuple[str, ...]]:
         while stack and stack[-1].level >= heading.level:
             stack.pop()
         stack.append(heading)
-        yield tuple(h.title for h in stack)
+        yield tuple(h.title for h in stack[-_DEPTH:])
 
 
 def _ends(levels: Sequence[int]) -> list[int]:

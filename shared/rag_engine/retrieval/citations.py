@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _CITATION: Final = re.compile(
-    r"[ \t]*[\[【]\s*(\d{1,4}(?:\s*[,;、–-]\s*\d{1,4})*)\s*(?:†[^】\]]*)?[\]】]"
+    r"[ \t]{0,8}[\[【]\s{0,8}(\d{1,4}(?:\s*[,;、–-]\s*\d{1,4})*)\s*(?:†[^】\]]*)?[\]】]"
 )
-_MAYBE_CITATION: Final = re.compile(r"[ \t]*(?:[\[【][\s\d,;、–-]{0,60}(?:†[^】\]]{0,60})?)?$")
+_MAYBE_CITATION: Final = re.compile(r"[ \t]{0,8}(?:[\[【][\s\d,;、–-]{0,60}(?:†[^】\]]{0,60})?)?$")
 _NUMBERS: Final = re.compile(r"(\d+)(?:\s*[–-]\s*(\d+))?")
 _URL: Final = re.compile(r"(?:https?://|ftp://|www\.)[^\s`<>\"'()\[\]]+", re.IGNORECASE)
 _MAYBE_URL: Final = re.compile(
