@@ -1,12 +1,26 @@
-"""A question to ranked chunks, within one view of the store."""
+"""A question to ranked chunks, within one view of the store.
+
+question -> plan -> candidates -> expand -> rank. Everything is read through one `Reader`, so that
+nothing mixes two versions of a document, and with the filter, so that nothing outside it shapes the
+result except the word statistics of the workspace.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rag_engine.core.filters import Filter
-from rag_engine.ports.models import Embedder
-from rag_engine.ports.storage import Hits, Reader
+import numpy as np
+
+from rag_engine.ports.storage import Hits, Reader, Vectors
+from rag_engine.retrieval.candidates import NOTHING, candidates
+from rag_engine.retrieval.expand import expand
+from rag_engine.retrieval.plan import Plan, plan
+from rag_engine.retrieval.rank import rank
+
+if TYPE_CHECKING:
+    from rag_engine.core.filters import Filter
+    from rag_engine.ports.models import Embedder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +37,55 @@ class Retrieved:
 
 
 async def retrieve(
-    reader: Reader, question: str, *, k: int, filter: Filter | None, embedder: Embedder
+    reader: Reader,
+    question: str,
+    *,
+    k: int,
+    filter: Filter | None,
+    embedder: Embedder,
+    mode: str = "graph",
 ) -> Retrieved:
-    """The `k` chunks that fit a question best."""
-    vectors = await embedder.embed([question], "query")
-    [hits] = await reader.search_dense("chunk", vectors, k, filter=filter)
-    return Retrieved(hits=hits)
+    """The `k` chunks that fit a question best.
+
+    Raises:
+        InvalidRequest: There is no such mode.
+    """
+    asked = plan(question, mode, embedder.scripts)
+    vector = np.zeros(embedder.dimensions, dtype=np.float32)
+    if asked.dense:
+        [vector] = await embedder.embed([_fitting(question, embedder)], "query")
+    hits = await search(reader, asked, vector, k=k, filter=filter)
+    return Retrieved(hits=hits, warnings=asked.warnings)
+
+
+async def search(
+    reader: Reader, asked: Plan, vector: Vectors, *, k: int, filter: Filter | None
+) -> Hits:
+    """The `k` chunks that fit a planned question best.
+
+    Args:
+        reader: The view to search.
+        asked: What to look for.
+        vector: The question's, shape `(dimensions,)`; not looked at unless `asked.dense`.
+        k: How many.
+        filter: What may be seen.
+    """
+    if asked.mode == "naive":
+        [dense] = await reader.search_dense("chunk", vector[None, :], k, filter=filter)
+        return dense
+    found = await candidates(reader, asked, vector, filter)
+    hits = Hits(ids=found.ids, scores=found.scores)
+    if asked.mode == "graph" and len(found.ids):
+        statistics = await reader.statistics(asked.tokens)
+        around = await expand(reader, asked, found, statistics, filter)
+        hits = await rank(reader, asked, found, around, vector, statistics, filter)
+    return Hits(ids=hits.ids[:k], scores=hits.scores[:k]) if len(hits.ids) else NOTHING
+
+
+def _fitting(question: str, embedder: Embedder) -> str:
+    """The question, or as much of its beginning as the model takes."""
+    [tokens] = embedder.count_tokens([question])
+    if tokens <= embedder.max_tokens:
+        return question
+    # No tokenizer makes more tokens than bytes.
+    return question.encode()[: embedder.max_tokens].decode("utf-8", "ignore")

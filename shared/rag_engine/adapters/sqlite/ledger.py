@@ -132,7 +132,10 @@ class Ledger:
             mentions, key=lambda pair: (-pair[1].weight, entity_id(entity_key(pair[1].name)))
         )
         packed = b"".join(struct.pack("<ii", entity, m.weight) for entity, m in ranked)
-        execute(SQL["add_chunk_vector"], (row, chunk.id, document, one.vector, packed))
+        execute(
+            SQL["add_chunk_vector"],
+            (row, chunk.id, document, len(one.lexemes.split()), one.vector, packed),
+        )
         self._connection.executemany(
             SQL["add_mention"],
             [(row, entity, m.name, m.type, m.description, m.weight) for entity, m in mentions],

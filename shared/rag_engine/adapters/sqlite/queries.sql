@@ -31,7 +31,7 @@ DELETE FROM removed WHERE counter < ?;
 -- ---------------------------------------------------------------- what is held in memory
 
 -- name: chunk_vectors_after
-SELECT chunk, id, document, vector, mentions FROM chunk_vector WHERE chunk > ? ORDER BY chunk;
+SELECT chunk, id, document, length, vector, mentions FROM chunk_vector WHERE chunk > ? ORDER BY chunk;
 
 -- name: entity_vectors_after
 SELECT entity, id, vector FROM entity_vector WHERE entity > ? ORDER BY entity;
@@ -76,16 +76,8 @@ WHERE d.id = ? ORDER BY c.ordinal;
 -- name: frequencies
 SELECT term, chunks FROM term WHERE term IN (SELECT value FROM json_each(?));
 
--- name: search_lexical
-SELECT rowid FROM lexical WHERE lexical MATCH ? ORDER BY rank LIMIT ?;
-
--- name: search_lexical_among
--- The plus sign keeps the list from driving the plan, which is ten times slower.
-SELECT rowid FROM lexical
-WHERE lexical MATCH ? AND +rowid IN (SELECT value FROM json_each(?)) ORDER BY rank LIMIT ?;
-
--- name: lexemes
-SELECT chunk, lexemes FROM lexeme WHERE chunk IN (SELECT value FROM json_each(?)) ORDER BY chunk;
+-- name: occurrences
+SELECT group_concat(doc, ' ') FROM occurrence WHERE term = ?;
 
 -- ---------------------------------------------------------------- entities and evidence
 
@@ -294,7 +286,7 @@ INSERT INTO chunk (row, id, document, ordinal, text, start, "end", tokens, first
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_chunk_vector
-INSERT INTO chunk_vector (chunk, id, document, vector, mentions) VALUES (?, ?, ?, ?, ?);
+INSERT INTO chunk_vector (chunk, id, document, length, vector, mentions) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: add_lexemes
 INSERT INTO lexeme (chunk, lexemes) VALUES (?, ?);

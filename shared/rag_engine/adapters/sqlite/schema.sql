@@ -95,12 +95,13 @@ CREATE TABLE chunk (
 CREATE INDEX chunk_document ON chunk (document, ordinal);
 
 -- What a process holds in memory of each chunk, apart from its text so that it is read quickly:
--- the vector (float16) and its mentions (entity row and weight, int32 each; by weight descending,
+-- its number of lexemes, the vector (float16) and its mentions (entity row and weight, int32 each; by weight descending,
 -- then the entity's id).
 CREATE TABLE chunk_vector (
     chunk INTEGER PRIMARY KEY REFERENCES chunk (row),
     id INTEGER NOT NULL,
     document INTEGER NOT NULL REFERENCES document (row),
+    length INTEGER NOT NULL,
     vector BLOB NOT NULL,
     mentions BLOB NOT NULL
 );
@@ -113,6 +114,7 @@ CREATE TABLE lexeme (
 CREATE VIRTUAL TABLE lexical USING fts5 (
     lexemes, content = 'lexeme', content_rowid = 'chunk', tokenize = 'ascii'
 );
+CREATE VIRTUAL TABLE occurrence USING fts5vocab ('lexical', 'instance');
 CREATE TABLE term (
     term TEXT PRIMARY KEY,
     chunks INTEGER NOT NULL

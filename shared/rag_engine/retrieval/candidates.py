@@ -1,0 +1,64 @@
+"""First stage: what dense and lexical search find, joined."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rag_engine.core.bm25 import informative
+from rag_engine.core.fusion import DEPTH, fused
+from rag_engine.ports.storage import Hits, Ids, Reader, Scores, Vectors
+
+if TYPE_CHECKING:
+    from rag_engine.core.filters import Filter
+    from rag_engine.retrieval.plan import Plan
+
+NOTHING = Hits(ids=np.zeros(0, dtype=np.int64), scores=np.zeros(0, dtype=np.float64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidates:
+    """Chunks of the first stage.
+
+    Attributes:
+        dense: By cosine; empty when dense search does not count.
+        ids: Both kinds joined, best first.
+        scores: Their fused scores.
+    """
+
+    dense: Hits
+    ids: Ids
+    scores: Scores
+
+
+async def candidates(
+    reader: Reader, plan: Plan, vector: Vectors, filter: Filter | None
+) -> Candidates:
+    """Search for the question both ways.
+
+    Args:
+        reader: The view to search.
+        plan: What to look for.
+        vector: The question's, shape `(dimensions,)`.
+        filter: What may be seen.
+    """
+    dense, lexical = await asyncio.gather(
+        _dense(reader, plan, vector, filter), _lexical(reader, plan, filter)
+    )
+    ids, scores = fused((dense.ids, dense.scores), (lexical.ids, lexical.scores))
+    return Candidates(dense=dense, ids=ids, scores=scores)
+
+
+async def _dense(reader: Reader, plan: Plan, vector: Vectors, filter: Filter | None) -> Hits:
+    if not plan.dense:
+        return NOTHING
+    [hits] = await reader.search_dense("chunk", vector[None, :], DEPTH, filter=filter)
+    return hits
+
+
+async def _lexical(reader: Reader, plan: Plan, filter: Filter | None) -> Hits:
+    tokens = informative(plan.tokens, await reader.statistics(plan.tokens))
+    return await reader.search_text(tokens, DEPTH, filter=filter)

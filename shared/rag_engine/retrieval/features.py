@@ -1,0 +1,169 @@
+"""What speaks for a passage, as numbers: alone, beside the question, and together with another.
+
+A question in two steps is answered by two passages of which neither holds all its words. So the
+features that matter look at pairs: one passage mentions what the other is about (a *link*), and
+together they cover the question better than each alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
+
+NAMES: Final = (
+    "dense",  # cosine with the question, less that of the best passage
+    "walk",  # logarithm of PageRank relative to the best
+    "fused",  # 1 / rank in the first stage
+    "cover",  # share of the question's words, by rarity, that stand in it
+    "subject",  # rarity of an entity it is about that the question names
+    "residual",  # cosine with what the best passages leave of the question
+    "linked",  # a good passage mentions what it is about
+    "together",  # words covered together with a passage it is linked to
+    "gain",  # words it adds to a passage it is linked to
+    "similar",  # cosine with the most similar of the best passages
+)
+
+ANCHORS: Final = 5
+"""Best passages so far, whose residuals are looked at."""
+
+ALPHA: Final = 0.7
+"""How much of an anchor is taken out of the question's vector."""
+
+SHARED: Final = 0.7
+"""Worth of a link by an entity that neither passage is about."""
+
+ALIKE: Final = 0.8
+"""Cosine of two names from which they count as the same thing."""
+
+_FLOOR: Final = -6.0
+"""Logarithm of the least PageRank that is told apart from none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What is known of `n` passages, `w` words of the question and `m` entities.
+
+    Attributes:
+        question: Vector of the question, shape `(d,)`; all zero when dense search does not count.
+        best_cosine: The best cosine of any passage with the question.
+        vectors: Shape `(n, d)`.
+        walk: PageRank, shape `(n,)`.
+        fused: Scores of the first stage, shape `(n,)`, 0 for a passage it lacks.
+        ranks: Ranks in the first stage from 0, shape `(n,)`.
+        words: Shape `(n, w)`: whether each word of the question stands in the passage.
+        rarity: Shape `(w,)`: share of each word in the question's, sums to 1.
+        mentions: Shape `(n, m)`: whether the passage mentions the entity.
+        subjects: Shape `(n, m)`: whether it is about the entity.
+        entity_rarity: Shape `(m,)`: between 0 and 1.
+        named: Shape `(m,)`: whether the question names the entity.
+        names: Vectors of the entities' names, shape `(m, d)`.
+    """
+
+    question: Float32
+    best_cosine: float
+    vectors: Float32
+    walk: Floats
+    fused: Floats
+    ranks: npt.NDArray[np.int64]
+    words: Floats
+    rarity: Floats
+    mentions: Float32
+    subjects: Float32
+    entity_rarity: Floats
+    named: npt.NDArray[np.bool_]
+    names: Float32
+
+
+def features(evidence: Evidence) -> Floats:
+    """The features of each passage, shape `(n, len(NAMES))`, columns in the order of `NAMES`."""
+    cosines = (evidence.vectors @ evidence.question).astype(np.float64)
+    walk = _relative_logarithm(evidence.walk)
+    strength = _strength(evidence.fused, walk)
+    anchors = np.lexsort((np.arange(len(walk)), -strength))[:ANCHORS]
+    linked, link = links(evidence)
+    alone = evidence.words @ evidence.rarity
+    together = 1.0 - ((1.0 - evidence.words) * evidence.rarity) @ (1.0 - evidence.words).T
+    weight = link * strength[None, :]
+    residual, similar = _beside_anchors(evidence.vectors, cosines, anchors)
+    named_rarity = np.where(evidence.named, evidence.entity_rarity, 0.0)
+    return np.column_stack(
+        (
+            cosines - evidence.best_cosine,
+            walk,
+            1.0 / (1.0 + evidence.ranks),
+            alone,
+            _largest(evidence.subjects * named_rarity),
+            residual,
+            _largest(linked * strength[None, :]),
+            _largest(weight * together),
+            _largest(weight * (together - alone[None, :])),
+            similar,
+        )
+    )
+
+
+def links(evidence: Evidence) -> tuple[Floats, Floats]:
+    """How each passage (row) is linked to each other one (column), by entities not in the question.
+
+    Returns:
+        Whether the other mentions what this one is about, and the strongest link of any kind: that
+        one, its reverse, or an entity that both mention. Between 0 and 1, zero on the diagonal.
+    """
+    unnamed = np.where(evidence.named, 0.0, evidence.entity_rarity)
+    subjects = np.flatnonzero(evidence.subjects.any(axis=0))
+    alike = evidence.names @ evidence.names[subjects].T
+    alike = np.where(alike >= ALIKE, alike, 0.0)
+    alike[subjects, np.arange(len(subjects))] = 1.0
+    mentioned = np.minimum(evidence.mentions @ alike, 1.0)
+    about = _strongest(evidence.subjects[:, subjects] * unnamed[subjects], mentioned)
+    shared = _strongest(evidence.mentions * unnamed, evidence.mentions)
+    np.fill_diagonal(about, 0.0)
+    np.fill_diagonal(shared, 0.0)
+    return about, np.maximum(np.maximum(about, about.T), SHARED * shared)
+
+
+def _strongest(rows: Floats, columns: Floats | Float32) -> Floats:
+    """`max over k of rows[i, k] * columns[j, k]` for all i, j; rows are sparse."""
+    strongest = np.zeros((len(rows), len(columns)), dtype=np.float64)
+    for at, row in enumerate(rows):
+        some = np.flatnonzero(row)
+        if len(some):
+            strongest[at] = (columns[:, some] * row[some]).max(axis=1)
+    return strongest
+
+
+def _relative_logarithm(mass: Floats) -> Floats:
+    best = float(mass.max(initial=0.0))
+    if best <= 0.0:
+        return np.zeros(len(mass), dtype=np.float64)
+    return np.maximum(np.log(np.maximum(mass / best, 1e-9)), _FLOOR)
+
+
+def _strength(fused: Floats, walk: Floats) -> Floats:
+    """How good each passage looks so far, 1 for the best: first stage and graph, half and half."""
+    joined = fused / max(float(fused.max(initial=0.0)), 1e-9) + np.maximum(1.0 + walk / 3.0, 0.0)
+    return np.asarray(joined / max(float(joined.max(initial=0.0)), 1e-9), dtype=np.float64)
+
+
+def _beside_anchors(
+    vectors: Float32, cosines: Floats, anchors: npt.NDArray[np.intp]
+) -> tuple[Floats, Floats]:
+    """The largest cosine with a residual question, and with an anchor, other than by itself."""
+    alike = (vectors @ vectors[anchors].T).astype(np.float64)
+    pull = ALPHA * cosines[anchors]
+    # |q - pull a|, of unit vectors q and a with cosine c: sqrt(1 - 2 pull c + pull^2)
+    length = np.sqrt(np.maximum(1.0 - 2.0 * pull * cosines[anchors] + pull**2, 1e-9))
+    residual = (cosines[:, None] - pull * alike) / length
+    alike[anchors, np.arange(len(anchors))] = -1.0
+    residual[anchors, np.arange(len(anchors))] = -1.0
+    return _largest(residual, empty=-1.0), _largest(alike, empty=-1.0)
+
+
+def _largest(values: Floats | Float32, empty: float = 0.0) -> Floats:
+    return np.asarray(values.max(axis=1, initial=empty), dtype=np.float64)

@@ -1,0 +1,182 @@
+"""Third stage: PageRank around the question, then a linear ranking of what comes out best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from rag_engine.core.fusion import ranked, ranks
+from rag_engine.core.ids import ChunkId
+from rag_engine.core.pagerank import pagerank
+from rag_engine.core.tokens import tokenize
+from rag_engine.ports.storage import Hits, Ids, Reader, Scores, Vectors
+from rag_engine.retrieval.expand import SEEDS, Neighbourhood
+from rag_engine.retrieval.features import Evidence, Floats, features
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rag_engine.core.bm25 import Statistics
+    from rag_engine.core.filters import Filter
+    from rag_engine.retrieval.candidates import Candidates
+    from rag_engine.retrieval.plan import Plan
+
+POOL: Final = 40
+"""Passages that are ranked by their features."""
+
+FROM_WALK: Final = 30
+"""Of these by PageRank, the others by the first stage."""
+
+RESTART_AT_PASSAGES: Final = 0.75
+"""Share of the walks that begin at passages of the first stage, the others at named entities."""
+
+RESTART_POWER: Final = 3.0
+"""Walks begin at a passage in proportion to this power of its fused score."""
+
+RARITY_POWER: Final = 0.5
+"""Edges of an entity weigh by this power of its rarity."""
+
+SUBJECT: Final = 2000
+"""Weight of a mention, in thousandths, from which the passage is about the entity."""
+
+WEIGHTS: Final[tuple[float, ...]] = (0.0,) * 10
+
+
+async def rank(
+    reader: Reader,
+    plan: Plan,
+    found: Candidates,
+    around: Neighbourhood,
+    vector: Vectors,
+    statistics: Statistics,
+    filter: Filter | None,
+) -> Hits:
+    """Rank the passages found in either stage, best first.
+
+    Returns:
+        Hits with scores relative to the best passage's, which has 1.
+    """
+    pool, walk = pool_of(found, around, statistics)
+    if not len(pool):
+        return Hits(ids=pool, scores=walk)
+    evidence = await evidence_of(
+        reader, plan, pool, walk, found, around, vector, statistics, filter
+    )
+    raw = features(evidence) @ np.array(WEIGHTS)
+    ids, scores = ranked(pool, np.exp(raw - raw.max()))
+    rest = ~np.isin(found.ids, ids)
+    return Hits(
+        ids=np.concatenate((ids, found.ids[rest])),
+        # After the pool, in the order of the first stage, which gave scores from 0 to 1.
+        scores=np.concatenate((scores, scores[-1] * found.scores[rest])),
+    )
+
+
+def pool_of(found: Candidates, around: Neighbourhood, statistics: Statistics) -> tuple[Ids, Scores]:
+    """The passages worth ranking, and the PageRank of each."""
+    mass = _walk(found, around, statistics)
+    by_walk, by_walk_mass = ranked(around.chunks, mass)
+    reached = by_walk[:FROM_WALK][by_walk_mass[:FROM_WALK] > 0.0]
+    others = found.ids[~np.isin(found.ids, reached)]
+    pool = np.concatenate((reached, others[: POOL - len(reached)]))
+    places = np.searchsorted(around.chunks, pool)
+    places = np.minimum(places, max(len(around.chunks) - 1, 0))
+    if not len(around.chunks):
+        return pool, np.zeros(len(pool), dtype=np.float64)
+    return pool, np.where(around.chunks[places] == pool, mass[places], 0.0)
+
+
+def _walk(found: Candidates, around: Neighbourhood, statistics: Statistics) -> Scores:
+    """PageRank of the chunks around."""
+    entities = len(around.entities)
+    restart = np.zeros(entities + len(around.chunks), dtype=np.float64)
+    seeds = np.searchsorted(around.chunks, found.ids[:SEEDS])
+    passages = found.scores[:SEEDS] ** RESTART_POWER
+    named = float(around.named.sum())
+    if named > 0.0:
+        restart[:entities] = (1.0 - RESTART_AT_PASSAGES) * around.named / named
+    if passages.sum() > 0.0:
+        restart[entities + seeds] = RESTART_AT_PASSAGES * passages / passages.sum()
+    rarity = entity_rarity(around.degrees, statistics) ** RARITY_POWER
+    mass = pagerank(
+        around.sources,
+        entities + around.targets,
+        around.weights * np.maximum(rarity[around.sources], 1e-6),
+        restart,
+    )
+    return mass[entities:]
+
+
+def entity_rarity(degrees: Ids, statistics: Statistics) -> Floats:
+    """Inverse chunk frequency of entities, 1 for one that no chunk mentions."""
+    total = max(statistics.documents, 1)
+    known = np.minimum(degrees, total)
+    rarity = np.log1p((total - known + 0.5) / (known + 0.5))
+    return np.asarray(rarity / np.log1p((total + 0.5) / 0.5), dtype=np.float64)
+
+
+async def evidence_of(
+    reader: Reader,
+    plan: Plan,
+    pool: Ids,
+    walk: Scores,
+    found: Candidates,
+    around: Neighbourhood,
+    vector: Vectors,
+    statistics: Statistics,
+    filter: Filter | None,
+) -> Evidence:
+    """Read what the features of the passages in `pool` are made of."""
+    mentions = await reader.adjacency("chunk", pool, filter=filter)
+    named = around.entities[around.named > 0.0]
+    entities, places = np.unique(mentions.neighbours, return_inverse=True)
+    rows = np.repeat(np.arange(len(pool)), np.diff(mentions.offsets))
+    mentioned = np.zeros((len(pool), len(entities)), dtype=np.float32)
+    mentioned[rows, places] = 1.0
+    about = np.zeros_like(mentioned)
+    about[rows, places] = mentions.weights >= SUBJECT
+    degrees = (await reader.adjacency("entity", entities, filter=filter)).degrees
+    words = list(dict.fromkeys(plan.tokens))
+    rarity = np.array([statistics.rarity(word) for word in words], dtype=np.float64)
+    place = ranks(pool, found.ids)
+    fused = np.zeros(len(pool), dtype=np.float64)
+    fused[place < len(found.ids)] = found.scores[place[place < len(found.ids)]]
+    vectors = await reader.vectors("chunk", pool)
+    names = await reader.vectors("entity", entities)
+    if not plan.dense:  # vectors of a script the model does not know are all alike
+        vectors, names, vector = vectors * 0.0, names * 0.0, vector * 0.0
+    return Evidence(
+        question=vector,
+        best_cosine=float(found.dense.scores[0]) if len(found.dense.scores) else 0.0,
+        vectors=vectors,
+        walk=walk,
+        fused=fused,
+        ranks=np.where(place < len(found.ids), place, 99),
+        words=await _words(reader, pool, words),
+        rarity=rarity / max(float(rarity.sum()), 1e-9),
+        mentions=mentioned,
+        subjects=about,
+        entity_rarity=entity_rarity(degrees, statistics),
+        named=np.isin(entities, named),
+        names=names,
+    )
+
+
+async def _words(reader: Reader, pool: Ids, words: Sequence[str]) -> Floats:
+    """Whether each of `words` stands in each passage, its title or its headings."""
+    chunks = await reader.chunks([ChunkId(id) for id in pool.tolist()])
+    titles = {
+        document.id: document.title or ""
+        for document in await reader.documents(
+            list(dict.fromkeys(chunk.document_id for chunk in chunks if chunk))
+        )
+        if document
+    }
+    table = np.zeros((len(pool), len(words)), dtype=np.float64)
+    for row, chunk in enumerate(chunks):
+        if chunk:
+            title = titles.get(chunk.document_id, "")
+            has = set(tokenize("\n".join((title, *chunk.heading_path, chunk.text))))
+            table[row] = [word in has for word in words]
+    return table
