@@ -163,6 +163,13 @@ def test_a_table_is_cut_between_rows() -> None:
     assert all(set(c.text.split("\n")) <= lines for c in chunks)
 
 
+def test_a_table_inside_prose_is_cut_between_rows() -> None:
+    rows = "\n".join(f"| row {i} | {i} of many |" for i in range(30))
+    chunks = cut(f"Here is a table.\n\n{rows}\n\nThat was it.")
+    assert len(chunks) > 2
+    assert all(line.endswith(("|", ".")) for c in chunks for line in c.text.split("\n") if line)
+
+
 def test_code_is_cut_before_definitions() -> None:
     body = "\n".join(f"    a{i} = b{i} + c{i}" for i in range(6))
     text = "\n\n\n".join(f"def f{n}():\n{body}" for n in range(5))

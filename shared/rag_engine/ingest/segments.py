@@ -25,6 +25,7 @@ _CHARACTERS_PER_TOKEN: Final = 8
 """A tokenizer may swallow a word of any length as one unknown token; nobody could read the chunk."""
 
 _GAP: Final = re.compile(r"\n[^\S\n]*\n\s*")
+_TABLE_ROW: Final = re.compile(r"\s*\|")  # in Markdown each row is a line between bars
 _LINE: Final = re.compile(r"[^\n]+")
 
 
@@ -106,8 +107,12 @@ def _prose(text: str, start: int, end: int) -> list[tuple[Span, Cut]]:
     at = start
     for gap in [*_GAP.finditer(text, start, end), None]:
         stop = gap.start() if gap else end
-        for first, last in sentence_spans(text[at:stop]):
-            pieces.append(((at + first, at + last), cut))
+        if _TABLE_ROW.match(text, at, stop):
+            spans = [span for span, _ in _table(text, at, stop)]
+        else:
+            spans = [(at + first, at + last) for first, last in sentence_spans(text[at:stop])]
+        for span in spans:
+            pieces.append((span, cut))
             cut = Cut.SENTENCE
         cut = Cut.PARAGRAPH
         at = gap.end() if gap else end
@@ -169,7 +174,7 @@ def _sizes(text: str, spans: Sequence[Span], count_tokens: CountTokens) -> list[
 
 
 def _cut_up(text: str, span: Span, size: int, limit: int) -> list[Span]:
-    """Cut a span into about equal parts, at white space where there is some nearby."""
+    """Cut a span into about equal parts, at line ends or white space where some are nearby."""
     start, end = span
     parts = -(-size * 2 // limit)
     step = max(1, (end - start) // parts)
@@ -184,7 +189,11 @@ def _cut_up(text: str, span: Span, size: int, limit: int) -> list[Span]:
 
 
 def _cut_near(text: str, start: int, stop: int) -> int:
-    for at in range(stop, start + (stop - start) // 2, -1):
+    half = start + (stop - start) // 2
+    line_end = text.rfind("\n", half, stop)
+    if line_end > start:
+        return line_end
+    for at in range(stop, half, -1):
         if text[at].isspace():
             return at
     while stop > start + 1 and unicodedata.combining(text[stop]):
