@@ -6,6 +6,7 @@ Nothing that comes out of the sandbox is unpickled or evaluated.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable
 from dataclasses import asdict
@@ -72,13 +73,15 @@ def read(stream: BinaryIO) -> Frame | None:
 
 def request(source: Source) -> Frame:
     """What the sandbox needs to read one file."""
-    return {"path": str(source.path), "name": source.name, "media_type": source.media_type}
+    # File names are bytes on Linux; as Latin-1 any of them fits into JSON.
+    path = os.fsencode(source.path).decode("latin-1")
+    return {"path": path, "name": source.name, "media_type": source.media_type}
 
 
 def source(frame: Frame, limits: ParserLimits, progress: Callable[[], None]) -> Source:
     """The file that a request asks for."""
     return Source(
-        path=Path(frame["path"]),
+        path=Path(os.fsdecode(frame["path"].encode("latin-1"))),
         name=frame["name"],
         media_type=frame["media_type"],
         limits=limits,

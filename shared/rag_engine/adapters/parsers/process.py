@@ -19,7 +19,7 @@ from rag_engine.adapters.parsers.confinement import OUT_OF_MEMORY
 from rag_engine.adapters.parsers.limits import ParserLimits
 from rag_engine.adapters.parsers.source import Source
 from rag_engine.core.models import ParsedDocument
-from rag_engine.errors import ConfigurationError, DocumentRejected
+from rag_engine.errors import ConfigurationError, ModelUnavailable, RagEngineError
 
 # Parsers leak; a fresh process costs about 0.3 s, which is nothing over so many documents.
 _DOCUMENTS = 200
@@ -46,7 +46,7 @@ _ENVIRONMENT = (
 
 
 class ParserProcess:
-    """Reads documents one after the other. Every method but `kill` belongs to one thread."""
+    """Reads documents one after the other, in one thread; `kill` and `retire` are for any."""
 
     def __init__(self, limits: ParserLimits) -> None:
         self._limits = limits
@@ -54,16 +54,25 @@ class ParserProcess:
         self._stderr: deque[str] = deque(maxlen=_STDERR_LINES)
         self._documents = 0
         self._expired = False
+        self._unwanted = False
+        self._retired = False
+
+    def arm(self) -> None:
+        """Another document comes: forget that one before it was not wanted any more."""
+        self._unwanted = self._retired
 
     def read(self, source: Source) -> ParsedDocument:
         """The text of a file.
 
         Raises:
             DocumentRejected: The file cannot be read, or reading it killed the process.
-            ConfigurationError: No process can be started.
+            ModelUnavailable: The process was killed on purpose, or the system starts no more.
+            ConfigurationError: No process can be started with this installation.
         """
         process = self._running()
         try:
+            if self._unwanted:
+                raise source.parser_closed()
             frames.write(_stream(process.stdin), frames.request(source))
             reply = self._reply(process)
             if reply is None:
@@ -73,10 +82,16 @@ class ParserProcess:
             raise self._death(source, process) from exc
 
     def kill(self) -> None:
-        """End the process, whatever it is doing; the next `read` starts another. Thread-safe."""
+        """End the process, whatever it is doing; the next `read` starts another."""
+        self._unwanted = True
         process = self._process
         if process is not None:
             process.kill()
+
+    def retire(self) -> None:
+        """End the process, and start no other."""
+        self._retired = True
+        self.kill()
 
     def close(self) -> None:
         """End the process and free what it held."""
@@ -118,7 +133,10 @@ class ParserProcess:
                 creationflags=0x08000200 if sys.platform == "win32" else 0,
             )
         except OSError as exc:
-            raise _cannot_start(exc.strerror or str(exc)) from exc
+            raise ModelUnavailable(
+                f"The process that parses documents cannot be started: {exc.strerror or exc}. "
+                "Free memory or processes; it is tried again."
+            ) from exc
         self._process = process
         drain = threading.Thread(
             target=_drain, args=(_stream(process.stderr), self._stderr), daemon=True
@@ -129,7 +147,11 @@ class ParserProcess:
             process.wait()
             drain.join(1.0)
             self.close()
-            raise _cannot_start(self._last_words() or f"exit code {process.returncode}")
+            words = self._last_words() or f"exit code {process.returncode}"
+            raise ConfigurationError(
+                f"The process that parses documents cannot be started: {words.rstrip('.')}. "
+                "Reinstall RAG Engine, and see `rag-engine doctor`."
+            )
         return process
 
     def _reply(
@@ -148,10 +170,12 @@ class ParserProcess:
                 return frame
 
     def _expire(self) -> None:
+        process = self._process
         self._expired = True
-        self.kill()
+        if process is not None:
+            process.kill()
 
-    def _death(self, source: Source, process: subprocess.Popen[bytes]) -> DocumentRejected:
+    def _death(self, source: Source, process: subprocess.Popen[bytes]) -> RagEngineError:
         """Why there is no reply."""
         try:
             code = process.wait(_EXIT_SECONDS)
@@ -159,6 +183,8 @@ class ParserProcess:
             code = 0
         expired, words = self._expired, self._last_words()
         self.close()
+        if self._unwanted:
+            return source.parser_closed()
         if expired or code == -getattr(signal, "SIGXCPU", 0):
             return source.takes_too_long()
         # Linux kills the largest process when memory runs out.
@@ -187,13 +213,6 @@ def _environment() -> dict[str, str]:
     environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     roots = filter(os.path.isabs, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     return environment | {"PYTHONPATH": os.pathsep.join(roots)}
-
-
-def _cannot_start(reason: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"The process that parses documents cannot be started: {reason.rstrip('.')}. "
-        "Reinstall RAG Engine, and see `rag-engine doctor`."
-    )
 
 
 def _in_words(code: int) -> str:

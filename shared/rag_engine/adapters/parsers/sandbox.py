@@ -23,9 +23,18 @@ from rag_engine.errors import DocumentUnreadable
 
 # Raised whenever our own readers change what they make of the same file.
 _REVISION = 1
-_LIBRARIES = ("kreuzberg", "pypdfium2", "rapidocr")
 # Above this a text goes to the sandbox: decoding it may take memory, and a second.
 _INLINE_BYTES = 2 * 1024 * 1024
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+_VERSIONS = tuple(f"{name}={_version(name)}" for name in ("kreuzberg", "pypdfium2", "rapidocr"))
 
 
 class SandboxedParser:
@@ -40,13 +49,13 @@ class SandboxedParser:
     def __init__(self, limits: ParserLimits, *, processes: int | None = None) -> None:
         self._limits = limits
         self._lanes = _Lanes(limits, processes or max(1, (os.cpu_count() or 2) // 2))
-        self._fingerprint = _fingerprint(limits)
-        self._finalizer = weakref.finalize(self, self._lanes.close)
+        self._finalizer = weakref.finalize(self, self._lanes.end)
 
     @property
     def fingerprint(self) -> str:
         """Changes whenever the same file may give another text."""
-        return self._fingerprint
+        ocr = "on" if self._limits.ocr else "off"
+        return " ".join((f"parsers={_REVISION}", f"ocr={ocr}", *_VERSIONS))
 
     async def parse(self, path: Path, name: str) -> ParsedDocument:
         """The text of a file, with its pages and headings.
@@ -57,7 +66,8 @@ class SandboxedParser:
             DocumentUnreadable: Missing, damaged, encrypted, or of a type that nobody can parse.
             DocumentEmpty: It holds no text that could be found.
             DocumentTooLarge: It exceeds a limit on size, pages, memory or time.
-            ConfigurationError: The parsing process cannot be started.
+            ConfigurationError: The parsing process cannot be started with this installation.
+            ModelUnavailable: The system starts no process now, or the parser was closed.
         """
         job = _Job()
         try:
@@ -107,16 +117,6 @@ def _size(path: Path, name: str) -> int:
     return status.st_size
 
 
-def _fingerprint(limits: ParserLimits) -> str:
-    parts = [f"parsers={_REVISION}", f"ocr={'on' if limits.ocr else 'off'}"]
-    for library in _LIBRARIES:
-        try:
-            parts.append(f"{library}={metadata.version(library)}")
-        except metadata.PackageNotFoundError:
-            parts.append(f"{library}=none")
-    return " ".join(parts)
-
-
 @dataclass(slots=True, kw_only=True)
 class _Job:
     """One document on its way through a lane."""
@@ -143,6 +143,7 @@ class _Job:
                 or not self.future.set_running_or_notify_cancel()
             ):
                 return
+            process.arm()
             self._process = process
         try:
             parsed = process.read(self.source)
@@ -153,6 +154,11 @@ class _Job:
         else:
             self._settle()
             self.future.set_result(parsed)
+
+    def refuse(self) -> None:
+        """Settle the future: the parser is closed."""
+        if self.source is not None and self.future.set_running_or_notify_cancel():
+            self.future.set_exception(self.source.parser_closed())
 
     def _settle(self) -> None:
         with self._lock:
@@ -188,24 +194,33 @@ class _Lanes:
                 self._threads.append(thread)
                 self._processes.append(process)
                 thread.start()
-        self._jobs.put(job)
+            self._jobs.put(job)
 
     def close(self) -> None:
         """Kill every process and wait for the lanes to end."""
+        for thread in self.end():
+            thread.join(5.0)
+
+    def end(self) -> list[threading.Thread]:
+        """Kill every process; returns the lanes that are about to end."""
         with self._lock:
             threads, self._threads = self._threads, []
             processes, self._processes = self._processes, []
             jobs, self._jobs = self._jobs, queue.SimpleQueue()
             self._unfinished = 0
+        while not jobs.empty():
+            job = jobs.get()
+            if job is not None:
+                job.refuse()
         for process in processes:
             jobs.put(None)
-            process.kill()
-        for thread in threads:
-            thread.join(5.0)
+            process.retire()
+        return threads
 
     def _work(self, process: ParserProcess, jobs: queue.SimpleQueue[_Job | None]) -> None:
         while (job := jobs.get()) is not None:
             job.run(process)
             with self._lock:
-                self._unfinished -= 1
+                # Those of lanes that were ended are not counted any more.
+                self._unfinished -= jobs is self._jobs
         process.close()

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rag_engine.adapters.parsers.limits import ParserLimits, in_words, setting
-from rag_engine.errors import DocumentEmpty, DocumentTooLarge, DocumentUnreadable
+from rag_engine.errors import (
+    DocumentEmpty,
+    DocumentTooLarge,
+    DocumentUnreadable,
+    ModelUnavailable,
+)
 
 
 def _ignore() -> None:
@@ -100,6 +105,10 @@ class Source:
             f"{self.name!r} takes more than {in_words(self.limits.max_memory_bytes)} of memory to "
             f"read. Split it, or raise {setting('max_memory_bytes')}."
         )
+
+    def parser_closed(self) -> ModelUnavailable:
+        """The error for a file whose parser was closed meanwhile."""
+        return ModelUnavailable(f"The parser was closed before {self.name!r} was read. Try again.")
 
     def takes_too_long(self) -> DocumentTooLarge:
         """The error for a file whose reading takes more time than allowed."""

@@ -67,7 +67,7 @@ def _answer(
     except RecursionError:
         return frames.failure(source.damaged("it is nested too deeply"))
     except OSError as exc:
-        return frames.failure(source.damaged(exc.strerror or type(exc).__name__))
+        return frames.failure(source.damaged(exc.strerror or in_a_line(exc)))
     # The boundary of the sandbox: whatever a library raises concerns this document alone.
     except Exception as exc:  # noqa: BLE001
         return frames.failure(source.damaged(f"its parser failed ({in_a_line(exc)})"))
