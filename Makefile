@@ -20,6 +20,13 @@ demo: install
 test: install
 	$(BIN)/python -m pytest tests/ --cov=services/ --cov=shared/ $(PYTEST_ARGS)
 
+# Hours of it: each round prints its seed, and SEED=… takes the same steps again.
+OPERATIONS ?= 200000
+SEED ?= $(shell date +%s)
+
+soak: install
+	OPERATIONS=$(OPERATIONS) SEED=$(SEED) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/property -s $(PYTEST_ARGS)
+
 lint: install
 	$(BIN)/ruff check services/ shared/ tests/ benchmarks/ scripts/
 	$(BIN)/black --check services/ shared/ tests/ benchmarks/ scripts/
