@@ -23,7 +23,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="RAG_", env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+        env_prefix="RAG_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,  # `RAG_DATA_DIR=` in a copied .env means the default
+        extra="ignore",
+        frozen=True,
     )
 
     data_dir: Path = Field(
