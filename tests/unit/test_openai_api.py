@@ -65,6 +65,15 @@ async def test_without_a_key_no_header_is_sent() -> None:
     assert server.keys == [None]
 
 
+async def test_a_model_on_this_machine_is_not_asked_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with OpenAIServer(Reply(text=TEXT)) as server:
+        assert "".join(d.text for d in await ask(server.base_url)) == TEXT
+
+
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_refused_key_names_the_setting(status: int) -> None:
     error = await refused(Reply(status=status, text=f"bad key {KEY}"))

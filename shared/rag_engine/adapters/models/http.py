@@ -12,6 +12,7 @@ try:
     _VERSION = version("rag-engine-server")
 except PackageNotFoundError:  # run from a checkout that was not installed
     _VERSION = "0"
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")  # never through the environment's proxy
 _USER_AGENT: Final = f"rag-engine/{_VERSION}"
 
 
@@ -50,5 +51,6 @@ def http_client(
         ),
         headers={"User-Agent": _USER_AGENT},
         follow_redirects=False,
+        mounts={f"all://{host}": None for host in _LOOPBACK},
         transport=transport,
     )
