@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 )
 
 import places
-from rag_engine.adapters.sqlite import lexical, resident, store
+from rag_engine.adapters.sqlite import resident, store
 from rag_engine.core import mentions
 from rag_engine.core.bm25 import Statistics
 from rag_engine.core.ids import chunk_id
@@ -106,23 +106,21 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(draft=strategies.drafts())
     def add(self, draft: Draft) -> None:
-        """A document all the way in, unless others wait before it."""
+        """A document all the way in, unless it waits for its next attempt."""
         if self._accept(draft):
-            index = self._claim()
+            index = self._claim(draft.id)
             if index is not None:
-                job = self._sides[0].jobs[index]
-                mine = self._drafts[job.lease.document_id, job.lease.version]
-                self._both(lambda side: work(side.workspace, side.jobs[index], mine))
+                self._both(lambda side: work(side.workspace, side.jobs[index], draft))
 
     @rule(target=jobs, draft=strategies.drafts())
     def begin(self, draft: Draft) -> Any:
-        """A version that is being worked on: the one asked for, unless others wait before it."""
+        """A document that is being worked on."""
         self._accept(draft)
-        return self.claim()
+        return self.claim(draft.id)
 
-    @rule(target=jobs)
-    def claim(self) -> Any:
-        index = self._claim()
+    @rule(target=jobs, document=st.none() | st.sampled_from(strategies.IDS))
+    def claim(self, document: str | None = None) -> Any:
+        index = self._claim(document)
         return multiple() if index is None else index
 
     @rule(
@@ -278,12 +276,12 @@ class StoreMachine(RuleBasedStateMachine):
         self._drafts[draft.id, version["number"]] = draft
         return version["status"] == VersionStatus.PENDING
 
-    def _claim(self) -> int | None:
-        claimed = self._both(self._claim_on)
+    def _claim(self, document: str | None) -> int | None:
+        claimed = self._both(lambda side: self._claim_on(side, document))
         return None if claimed is None else len(self._sides[0].jobs) - 1
 
-    async def _claim_on(self, side: Side) -> Any:
-        job = await side.workspace.queue.claim(WORKER, LEASE)
+    async def _claim_on(self, side: Side, document: str | None) -> Any:
+        job = await side.workspace.queue.claim(WORKER, LEASE, document_id=document)
         if job is None:
             return None
         side.jobs.append(job)
@@ -346,9 +344,6 @@ def _plain(value: Any) -> Any:
 def thresholds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Tiny thresholds take the ways that otherwise only large workspaces take."""
     if request.param == "tiny":
-        monkeypatch.setattr(lexical, "_FEW", 0)
-        monkeypatch.setattr(lexical, "_LISTED", 3)
-        monkeypatch.setattr(lexical, "_CANDIDATES", 1000)
         monkeypatch.setattr(resident, "_KEPT", 1)
         monkeypatch.setattr(resident, "_MASKS", 2)
         monkeypatch.setattr(resident, "_MANY", 4)

@@ -28,7 +28,7 @@ from rag_engine.testing.drafts import (
     saying,
     told,
 )
-from rag_engine.testing.observation import adjacency_rows
+from rag_engine.testing.observation import adjacency_rows, differences, observed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -231,6 +231,29 @@ class ReaderContract:
         assert relations[0].descriptions == ("both ways",)
         assert relations[1].keywords == relations[1].descriptions == ()
         assert (stats.relations, stats.assertions, stats.entities) == (3, 5, 3)
+
+    async def test_a_relation_forgets_what_only_a_deleted_document_said(
+        self, workspace: Workspace
+    ) -> None:
+        def claiming(id: str, keywords: str, weight: int) -> Draft:
+            assertion = Assertion(
+                source="Ann",
+                target="Bob",
+                keywords=keywords,
+                description=f"by {id}",
+                weight=weight,
+            )
+            mentions = (Mention(name="Ann"), Mention(name="Bob"))
+            return saying(id, Extraction(mentions=mentions, assertions=(assertion,)))
+
+        await ingest(workspace, claiming("a", "knows", 700))
+        alone = await observed(workspace)
+        await ingest(workspace, claiming("b", "likes", 400))
+        async with workspace.store.snapshot() as reader:
+            [relation] = await reader.relations(id_of("Bob"))
+        assert sorted(relation.keywords) == ["knows", "likes"]
+        await workspace.store.delete(["b"])
+        assert differences(alone, await observed(workspace)) == []
 
     async def test_relations_of_one_weight_are_in_the_order_of_ids(
         self, workspace: Workspace

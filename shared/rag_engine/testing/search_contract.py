@@ -142,6 +142,22 @@ class SearchContract:
             assert hits.ids.tolist() == [id for _, id in ranked[:k]]
             assert hits.scores.tolist() == pytest.approx([-s for s, _ in ranked[:k]], abs=1e-9)
 
+    async def test_text_search_is_exact_among_many(self, workspace: Workspace) -> None:
+        random = np.random.default_rng(11)
+        words = [" ".join(f"w{n}" for n in random.zipf(1.5, size=12) % 50) for _ in range(700)]
+        passages = [Passage(text=text) for text in (*words, *words[:50])]
+        drafts = [Draft(id=str(n), passages=tuple(passages[n::5])) for n in range(5)]
+        await ingest(workspace, *drafts)
+        evidence = {one.chunk.id: one.lexemes for draft in drafts for one in draft.evidence()}
+        async with workspace.store.snapshot() as reader:
+            for tokens in (["w1"], ["w7", "w1", "w1"], ["w40", "nowhere"]):
+                frozen = await reader.statistics(tokens)
+                scores = bm25.score(tokens, list(evidence.values()), frozen).tolist()
+                ranked = sorted((-s, id) for id, s in zip(evidence, scores, strict=True) if s)
+                hits = await reader.search_text(tokens, 60)
+                assert hits.ids.tolist() == [id for _, id in ranked[:60]]
+                assert hits.scores.tolist() == pytest.approx([-s for s, _ in ranked[:60]])
+
     async def test_text_search_breaks_ties_by_id(self, workspace: Workspace) -> None:
         draft = Draft(id="a", passages=(Passage(text="river"),) * 30)
         await ingest(workspace, draft)
