@@ -1,8 +1,8 @@
 """Sentence embeddings on the CPU with ONNX Runtime: no torch, nothing downloaded unasked.
 
 The first file to read is `sentence_model.py`: it says what a model is. Here it is run. Texts are
-sorted by length and cut into batches of a bounded number of padded tokens; one thread runs them one
-after the other, so that the event loop never waits, a question has to wait for one batch at most,
+sorted by length and cut into batches of a bounded number of padded tokens, which run on threads of
+the model's own, so that the event loop never waits, a question has to wait for one batch at most,
 and a cancelled call ends with the batch that is running.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -143,14 +144,26 @@ class OnnxEmbedder:
         graph = await loop.run_in_executor(self._thread, self._session)
         vectors = np.zeros((len(texts), graph.dimensions), dtype=np.float32)
         encoded = await loop.run_in_executor(self._thread, self._encoded, texts, kind)
-        for batch in _batches([len(ids) for ids in encoded], graph.one_by_one):
-            inputs = [encoded[i] for i in batch]
-            vectors[batch] = await loop.run_in_executor(self._thread, graph.run, inputs)
+        waiting = deque(_batches([len(ids) for ids in encoded], graph.one_by_one))
+
+        async def lane() -> None:
+            while waiting:
+                batch = waiting.popleft()
+                try:
+                    found = await graph.run_aside([encoded[i] for i in batch])
+                except BaseException:
+                    waiting.clear()  # the other lanes have nothing left to do either
+                    raise
+                vectors[batch] = found
+
+        await asyncio.gather(*(lane() for _ in range(graph.lanes)))
         return vectors
 
     def close(self) -> None:
-        """Let go of the model's thread; the batch that is running ends by itself."""
+        """Let go of the model's threads; the batches that are running end by themselves."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._graph is not None:
+            self._graph.close()
 
     def _encoded(self, texts: Sequence[str], kind: TextRole) -> list[list[int]]:
         prefix = self._model.query_prefix if kind == "query" else self._model.document_prefix
@@ -186,7 +199,10 @@ class _Graph:
     def __init__(self, model: SentenceModel, threads: int) -> None:
         model.verify()
         self._model = model
-        self._session = _load_session(model, threads)
+        self.one_by_one = depends_on_batch(model.graph)
+        self.lanes = threads if self.one_by_one else 1
+        self._threads = ThreadPoolExecutor(self.lanes, thread_name_prefix="embedding")
+        self._session = _load_session(model, 1 if self.one_by_one else threads)
         self._inputs = {i.name: i.type for i in self._session.get_inputs()}
         outputs = {o.name: len(o.shape or ()) for o in self._session.get_outputs()}
         self._output = _choose_output(model, outputs)
@@ -196,12 +212,19 @@ class _Graph:
                 f"The graph of {model.name!r} wants inputs that a sentence model does not have: "
                 f"{', '.join(sorted(unknown))}. Choose a graph exported for feature extraction."
             )
-        self.one_by_one = depends_on_batch(model.graph)
         self.dimensions = 0
 
     def probe(self, encoded: list[list[int]]) -> None:
         """Find the number of dimensions by running one short text."""
         self.dimensions = int(self.run(encoded).shape[1])
+
+    async def run_aside(self, encoded: list[list[int]]) -> Floats:
+        """One forward pass, on a thread of the pool."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.run, encoded)
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def run(self, encoded: list[list[int]]) -> Floats:
         """One forward pass."""
