@@ -71,7 +71,8 @@ _FAINT_WORDS: Final = 0.15
 _FAINT_MEANING: Final = 0.3
 _DOUBT: Final = "None of the passages is close to the question: they may not answer it."
 
-_FULL_STOPS: Final = frozenset(".!?…:;\"'”’»)。！？؟।")
+_FULL_STOPS: Final = (".", "!", "?", "…", ":", ";", "。", "！", "？", "؟", "۔", "।")
+_CLOSING: Final = "\"'”’»)]）」』 "
 _PARENTHESES: Final = re.compile(r"\s*\([^)]*\)\s*$")
 _FOOTNOTE: Final = re.compile(r"(?<=[.,;:!?…”’\"')])\(\d{1,3}\)")
 _FIRST_WORD: Final = re.compile(r"[^\W\d_]+")
@@ -164,10 +165,14 @@ def _split(text: str) -> list[str]:
 
 
 def _reads_well(text: str) -> bool:
-    # Headings, page numbers, cells: too short to say anything, and no full stop at their end.
-    # Bytes, because a Chinese sentence may have eight characters.
+    """Whether it is a sentence, not a heading, a page number, a cell or a table without its lines.
+
+    The shortest is measured in bytes: a Chinese sentence may have eight characters.
+    """
+    if text.startswith(("#", "|")) or len(text) > _LONGEST:
+        return False
     length = len(text.encode("utf-8", "replace"))
-    return length >= 12 and len(text) <= _LONGEST and (text[-1] in _FULL_STOPS or length > 60)
+    return length >= 12 and (length > 60 or text.rstrip(_CLOSING).endswith(_FULL_STOPS))
 
 
 def _rarity(asked: frozenset[str], sentences: Sequence[_Sentence]) -> dict[str, float]:
