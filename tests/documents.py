@@ -99,3 +99,51 @@ def merged(path: Path, *parts: Path) -> Path:
     whole.save(path)
     whole.close()
     return path
+
+
+def filled_form(value: str) -> bytes:
+    """A PDF whose only text was filled into a field of its form."""
+    drawn = f"BT /F 12 Tf 2 5 Td ({value}) Tj ET".encode()
+    font = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>"
+    field = b"<</Type/Annot/Subtype/Widget/FT/Tx/T(name)/Rect[50 700 300 720]/F 4/P 3 0 R/AP<</N 6 0 R>>>>"
+    appearance = (
+        b"<</Type/XObject/Subtype/Form/BBox[0 0 250 20]/Resources<</Font<</F 5 0 R>>>>/Length %d>>"
+    )
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R/AcroForm<</Fields[4 0 R]>>>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Annots[4 0 R]>>",
+        field,
+        font,
+        appearance % len(drawn) + b"stream\n" + drawn + b"\nendstream",
+    ]
+    body = b"%PDF-1.7\n"
+    offsets = []
+    for number, item in enumerate(objects, start=1):
+        offsets.append(len(body))
+        body += b"%d 0 obj\n%s\nendobj\n" % (number, item)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    count = len(objects) + 1
+    head = b"xref\n0 %d\n0000000000 65535 f \n" % count
+    tail = b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (count, len(body))
+    return body + head + table + tail
+
+
+def stamped(path: Path, scanned: Path) -> Path:
+    """A scan with a line of real text at its head, as archives and fax machines add it."""
+    import pypdfium2
+    import pypdfium2.raw as pdfium
+
+    document = pypdfium2.PdfDocument(scanned)
+    page = document[0]
+    stamp = pdfium.FPDFPageObj_NewTextObj(document.raw, b"Helvetica", 6.0)
+    text = (
+        "Received by the registry, file number 2024-17-B, page 1 of 1".encode("utf-16-le") + b"\0\0"
+    )
+    wide = (pdfium.FPDF_WCHAR * (len(text) // 2)).from_buffer_copy(text)
+    pdfium.FPDFText_SetText(stamp, wide)
+    pdfium.FPDFPage_InsertObject(page.raw, stamp)
+    pdfium.FPDFPage_GenerateContent(page.raw)
+    document.save(path)
+    document.close()
+    return path

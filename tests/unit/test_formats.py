@@ -416,3 +416,23 @@ def test_damaged_image(tmp_path: Path) -> None:
     path.write_bytes((SAMPLES / "chinese.jpeg").read_bytes()[:500])
     with pytest.raises(DocumentUnreadable, match="not a whole image"):
         read(path)
+
+
+def test_filled_in_forms_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "form.pdf"
+    path.write_bytes(documents.filled_form("Ada Lovelace"))
+    assert "Ada Lovelace" in read(path).text
+
+
+def test_scan_with_a_header_of_text(tmp_path: Path) -> None:
+    path = documents.stamped(tmp_path / "stamped.pdf", documents.scan(tmp_path / "scan.pdf"))
+    assert "适用人群" in read(path).text
+
+
+def test_opendocument_with_a_password(tmp_path: Path) -> None:
+    original = (SAMPLES / "simple.odt").read_bytes()
+    manifest = {"META-INF/manifest.xml": b"<manifest:encryption-data/>"}
+    path = tmp_path / "secret.odt"
+    path.write_bytes(documents.rezipped(original, manifest))
+    with pytest.raises(DocumentUnreadable, match="password"):
+        read(path)

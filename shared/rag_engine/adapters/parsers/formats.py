@@ -9,7 +9,7 @@ from rag_engine.adapters.parsers.mail import parse_mail
 from rag_engine.adapters.parsers.markup import parse_xml
 from rag_engine.adapters.parsers.ocr import Recogniser, parse_image
 from rag_engine.adapters.parsers.office import parse_office
-from rag_engine.adapters.parsers.package import package
+from rag_engine.adapters.parsers.package import member, package
 from rag_engine.adapters.parsers.slides import parse_slides
 from rag_engine.adapters.parsers.source import Source
 from rag_engine.adapters.parsers.text import parse_text
@@ -56,7 +56,9 @@ class Reader:
         if kind == sniff.ZIP:
             return parse_archive(source, self._nested)
         if kind in _CONTAINERS:
-            with package(source):
+            with package(source) as archive:
+                if b"encryption-data" in (member(archive, "META-INF/manifest.xml") or b""):
+                    raise source.encrypted()
                 return parse_office(source)
         if kind in _OFFICE:
             return parse_office(source)

@@ -17,8 +17,10 @@ from rag_engine.adapters.parsers.ocr import Recogniser
 from rag_engine.adapters.parsers.source import Source
 from rag_engine.core.models import ParsedDocument
 
-# A scan may carry a stamp or a page number as text; a page with fewer letters is tried by OCR.
+# A scan may carry a stamp or a page number as text; a page with fewer letters is tried by OCR,
+# and one with a header and a footer if a picture fills it.
 _FEW_LETTERS = 30
+_LETTERS_BESIDE_A_SCAN = 300
 _MAX_OUTLINE = 20_000
 _UNREADABLE = re.compile("[\ufffd\ue000-\uf8ff]")
 # Gaps between words are at most one em even in justified text; between cells they are wider.
@@ -76,13 +78,13 @@ def _read(document: Any, source: Source, recogniser: Recogniser, draft: Draft) -
     broken: list[int] = []
     for index in range(len(document)):
         try:
-            page = document[index]
+            page = _page(document, index)
             lines = _lines(page)
         except pypdfium2.PdfiumError:
             broken.append(index + 1)
             continue
         recognised: list[str] = []
-        if _lacks_text(lines) and _shows_something(page):
+        if _is_scan(page, lines):
             recognised = recogniser.read_page(page, index + 1, draft)
             source.progress()
         elif index % _PROGRESS_PAGES == 0:
@@ -100,19 +102,52 @@ def _read(document: Any, source: Source, recogniser: Recogniser, draft: Draft) -
         draft.warn(f"Pages that are damaged and were left out of {source.name!r}: {listed}.")
 
 
-def _lacks_text(lines: Sequence[Line]) -> bool:
+def _page(document: Any, index: int) -> Any:
+    """A page, with what was filled into its form drawn onto it."""
+    page = document[index]
+    has_fields = any(
+        pdfium.FPDFAnnot_GetSubtype(annotation) == pdfium.FPDF_ANNOT_WIDGET
+        for annotation in _annotations(page)
+    )
+    flattened = has_fields and pdfium.FPDFPage_Flatten(page.raw, pdfium.FLAT_NORMALDISPLAY)
+    if flattened != pdfium.FLATTEN_SUCCESS:
+        return page
+    page.close()
+    return document[index]
+
+
+def _annotations(page: Any) -> Iterator[Any]:
+    for index in range(pdfium.FPDFPage_GetAnnotCount(page.raw)):
+        annotation = pdfium.FPDFPage_GetAnnot(page.raw, index)
+        if annotation:
+            yield annotation
+            pdfium.FPDFPage_CloseAnnot(annotation)
+
+
+def _is_scan(page: Any, lines: Sequence[Line]) -> bool:
+    """Whether the text of a page is in what it draws: pictures, or letters drawn as shapes."""
     text = "".join(line.text for line in lines)
     letters = sum(char.isalnum() for char in text)
-    return letters < _FEW_LETTERS or len(_UNREADABLE.findall(text)) > 0.3 * letters
+    if letters >= _LETTERS_BESIDE_A_SCAN and len(_UNREADABLE.findall(text)) <= 0.3 * letters:
+        return False
+    objects = [
+        pdfium.FPDFPage_GetObject(page.raw, index)
+        for index in range(pdfium.FPDFPage_CountObjects(page.raw))
+    ]
+    if letters < _FEW_LETTERS or len(_UNREADABLE.findall(text)) > 0.3 * letters:
+        return any(pdfium.FPDFPageObj_GetType(o) != pdfium.FPDF_PAGEOBJ_TEXT for o in objects)
+    return any(_covers(page, item) for item in objects)
 
 
-def _shows_something(page: Any) -> bool:
-    """Whether a page draws more than text: pictures, or letters drawn as shapes."""
-    count = pdfium.FPDFPage_CountObjects(page.raw)
-    kinds = (
-        pdfium.FPDFPageObj_GetType(pdfium.FPDFPage_GetObject(page.raw, i)) for i in range(count)
-    )
-    return any(kind != pdfium.FPDF_PAGEOBJ_TEXT for kind in kinds)
+def _covers(page: Any, item: Any) -> bool:
+    """Whether a picture fills most of a page."""
+    if pdfium.FPDFPageObj_GetType(item) != pdfium.FPDF_PAGEOBJ_IMAGE:
+        return False
+    left, bottom, right, top = (ctypes.c_float() for _ in range(4))
+    if not pdfium.FPDFPageObj_GetBounds(item, left, bottom, right, top):
+        return False
+    area = (right.value - left.value) * (top.value - bottom.value)
+    return bool(area > 0.5 * page.get_width() * page.get_height())
 
 
 def _lines(page: Any) -> list[Line]:

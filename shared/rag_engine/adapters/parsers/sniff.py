@@ -167,7 +167,7 @@ def _by_text(head: bytes, name: str, file: BinaryIO) -> str:
         return known
     if _HTML_START.match(text[:4096]):
         return HTML
-    if _XML_START.match(text):
+    if _XML_START.match(text) or (suffix == ".xml" and text.lstrip().startswith("<")):
         return HTML if re.search(r"<html\b", text[:2048], re.IGNORECASE) else XML
     if text.lstrip()[:1] in {"{", "["}:
         return _of_json(text, file, suffix, name)
