@@ -128,7 +128,7 @@ def links(evidence: Evidence) -> tuple[Floats, Floats]:
     return about, np.maximum(np.maximum(about, about.T), SHARED * shared)
 
 
-def _strongest(rows: Floats, columns: Floats | Float32) -> Floats:
+def _strongest(rows: Floats | Float32, columns: Floats | Float32) -> Floats:
     """`max over k of rows[i, k] * columns[j, k]` for all i, j; rows are sparse."""
     strongest = np.zeros((len(rows), len(columns)), dtype=np.float64)
     for at, row in enumerate(rows):

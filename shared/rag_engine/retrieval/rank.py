@@ -40,7 +40,8 @@ RARITY_POWER: Final = 0.5
 SUBJECT: Final = 2000
 """Weight of a mention, in thousandths, from which the passage is about the entity."""
 
-WEIGHTS: Final[tuple[float, ...]] = (0.0,) * 10
+WEIGHTS: Final = np.array((1.86, 0.55, 1.32, 1.70, 2.98, 2.93, 1.31, 3.06, 11.71, -1.70))
+"""Of each of `features.NAMES`; learned, as docs/explanation/retrieval.md says."""
 
 
 async def rank(
@@ -63,7 +64,7 @@ async def rank(
     evidence = await evidence_of(
         reader, plan, pool, walk, found, around, vector, statistics, filter
     )
-    raw = features(evidence) @ np.array(WEIGHTS)
+    raw = features(evidence) @ WEIGHTS
     ids, scores = ranked(pool, np.exp(raw - raw.max()))
     rest = ~np.isin(found.ids, ids)
     return Hits(

@@ -87,9 +87,7 @@ def _runs(tokens: list[str]) -> list[_Run]:
     while at < len(tokens):
         token = tokens[at]
         if token in _BREAKS:
-            opening = (
-                token in _OPENS and not _abbreviates(tokens, at) or (opening and token in '("“')
-            )
+            opening = opening or (token in _OPENS and not _abbreviates(tokens, at))
             at += 1
         elif not _capitalised(token):
             at, opening = at + 1, False
@@ -103,7 +101,7 @@ def _runs(tokens: list[str]) -> list[_Run]:
 def _run(tokens: list[str], start: int, opening: bool) -> _Run:
     parts, at = [(start, start + 1)], start + 1
     while at < len(tokens):
-        first, last = parts[-1]
+        first = parts[-1][0]
         if _capitalised(tokens[at]) or tokens[at].isdigit():
             parts[-1], at = (first, at + 1), at + 1
             continue

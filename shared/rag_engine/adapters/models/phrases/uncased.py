@@ -74,7 +74,7 @@ def key_phrases(text: str, *, most: int, words: range) -> list[Found]:
     counts = Counter[str]()
     for run in _content_runs(text):
         for size in words:
-            if len(run) > words[-1] and size != words[-1] or size > len(run):
+            if size > len(run) or len(run) > words[-1] > size:
                 continue
             for at in range(len(run) - size + 1):
                 stretch = run[at : at + size]
