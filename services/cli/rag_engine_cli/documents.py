@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from datetime import datetime
@@ -255,7 +256,7 @@ async def _resolve(workspace: Workspace, word: str) -> Version:
         NotFound: It means none.
         InvalidRequest: It means several.
     """
-    for id in (word, absolute(word)):
+    for id in (word, await asyncio.to_thread(absolute, word)):
         if version := await workspace.queue.version(id):
             return version
     versions = await workspace.queue.versions(limit=ALL)

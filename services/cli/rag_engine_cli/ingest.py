@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import click
 
-from rag_engine.core.models import VersionStatus
 from rag_engine_cli.files import find
 from rag_engine_cli.intake import Intake
 from rag_engine_cli.options import shared_options
-from rag_engine_cli.plan import Wish, compare, known_versions
+from rag_engine_cli.plan import Wish, compare, known_versions, waiting_in
 from rag_engine_cli.report import Report
 from rag_engine_cli.session import Session, pass_session
 from rag_engine_cli.values import metadata as metadata_of
 
 if TYPE_CHECKING:
     from rag_engine.engine import Engine
-
-_WAITING = (VersionStatus.PENDING, VersionStatus.RUNNING)
 
 
 @click.command()
@@ -78,12 +76,12 @@ async def _ingest(
     engine: Engine, session: Session, paths: tuple[str, ...], wish: Wish, report: Report
 ) -> None:
     known = await known_versions(engine, session.workspace)
-    if not paths and not any(version.status in _WAITING for version in known.values()):
+    if not paths and not waiting_in(known):
         raise click.UsageError(
             "No file is named, and none waits in the queue. Name files or folders to add.",
             click.get_current_context(),
         )
-    found = find(paths)
+    found = await asyncio.to_thread(find, paths)
     if len(found.files) > 1 and (wish.document_id or wish.title):
         raise click.UsageError(
             f"--id and --title are for one document, and {len(found.files)} files are named.",

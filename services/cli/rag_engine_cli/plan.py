@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ALL: Final = 1 << 31
 """More versions than a workspace has."""
 
+_UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
+
 
 class Change(StrEnum):
     """What a file is to the workspace."""
@@ -78,6 +80,7 @@ class Plan:
         skipped: How many files were left aside, by the reason in words.
         unchanged: How many files are indexed as they are.
         failed_before: How many failed before and are as they were.
+        waiting: Ids of documents that are in the queue already, whichever files they are.
         delete: Ids of documents whose files are gone.
     """
 
@@ -86,6 +89,7 @@ class Plan:
     skipped: Counter[str] = field(default_factory=Counter)
     unchanged: int = 0
     failed_before: int = 0
+    waiting: list[str] = field(default_factory=list)
     delete: list[str] = field(default_factory=list)
 
 
@@ -96,6 +100,11 @@ async def known_versions(engine: Engine, workspace: str) -> dict[str, Version]:
     except NotFound:
         return {}
     return {version.document_id: version for version in await opened.queue.versions(limit=ALL)}
+
+
+def waiting_in(known: Mapping[str, Version]) -> list[str]:
+    """Ids of the documents that are in the queue."""
+    return [id for id, version in known.items() if version.status in _UNFINISHED]
 
 
 async def compare(
@@ -117,7 +126,9 @@ async def compare(
         max_bytes: Largest document that is accepted.
         looked: Told after each file how many were looked at.
     """
-    plan = Plan(refused=dict(found.problems), skipped=Counter(found.skipped))
+    plan = Plan(
+        refused=dict(found.problems), skipped=Counter(found.skipped), waiting=waiting_in(known)
+    )
     for count, file in enumerate(found.files.values(), start=1):
         version = known.get(wish.document_id or file.path)
         try:
@@ -189,7 +200,7 @@ def _step(file: File, version: Version | None, wish: Wish) -> Step:
 
 
 def _again(step: Step, version: Version) -> Step:
-    waits = version.status in (VersionStatus.PENDING, VersionStatus.RUNNING)
+    waits = version.status in _UNFINISHED
     return Step(
         file=step.file,
         change=Change.WAITING if waits else Change.RETRIED,

@@ -46,6 +46,7 @@ class Report:
         self._stages: dict[str, str] = {}
         self._accepted: set[str] = set()
         self._total = 0
+        self._ended = 0
         self._noted_elsewhere = False
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -76,12 +77,15 @@ class Report:
 
     def begin(self, plan: Plan) -> None:
         """All files were looked at, and this is what follows."""
-        self._total = len(plan.steps) + len(plan.refused)
+        self._accepted.update(plan.waiting)
+        steps = {step.document_id for step in plan.steps}
+        self._total = len(steps | self._accepted) + len(plan.refused)
         for path, reason in plan.refused.items():
             self.refused(path, reason)
 
     def refused(self, path: str, reason: str) -> None:
         """A file could not be accepted."""
+        self._ended += 1
         self._outcome("failed", path, reason)
         self._terminal.record({"id": path, "status": "refused", "error": reason})
 
@@ -101,6 +105,7 @@ class Report:
         """A document came to its end, or is put off."""
         self._stages.pop(version.document_id, None)
         self._accepted.discard(version.document_id)
+        self._ended += version.status is not VersionStatus.PENDING
         source = version.submission.source
         match version.status:
             case VersionStatus.INDEXED:
@@ -151,7 +156,7 @@ class Report:
         """Ctrl-C: say what is done and what goes on."""
         self._stop()
         done, waiting = self._counts["indexed"], len(self._accepted)
-        left = max(0, self._total - done - waiting - self.failed)
+        left = max(0, self._total - self._ended - waiting)
         parts = [f"{plural(done, 'document')} indexed"]
         if waiting:
             parts.append(f"{waiting:,} safe in the queue")
@@ -175,7 +180,9 @@ class Report:
     def _outcome(self, word: str, name: str, remark: str) -> None:
         self._counts[word] += 1
         colored = click.style(f"{word:<9}", fg=_COLORS.get(word))
-        self._print(f"{colored}  {name}" + (f": {remark}" if remark else ""))
+        # A reason that begins with the name in quotes need not be told twice whose it is.
+        told = remark.startswith(repr(name))
+        self._print(f"{colored}  " + (remark if told else f"{name}: {remark}" if remark else name))
         self._show("")
 
     def _print(self, text: str) -> None:
@@ -188,8 +195,9 @@ class Report:
 
     def _show(self, doing: str) -> None:
         if self._bar is not None and self._task is not None:
-            done = sum(self._counts[word] for word in ("indexed", "failed"))
-            self._bar.update(self._task, total=self._total or None, completed=done, doing=doing)
+            self._bar.update(
+                self._task, total=self._total or None, completed=self._ended, doing=doing
+            )
 
     def _stop(self) -> None:
         if self._bar is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -88,6 +88,7 @@ class _Keeper:
     delete: bool
     retry: bool
     yes: bool
+    told: dict[str, str] = field(default_factory=dict, init=False)
 
     def begin(self) -> None:
         """Start the report of a round."""
@@ -140,6 +141,9 @@ class _Keeper:
 
     async def _round(self, engine: Engine) -> None:
         plan = await self._plan(engine)
+        # In a watch, a file that cannot be taken in is told once and not at every change.
+        told, self.told = self.told, plan.refused
+        plan.refused = {path: why for path, why in plan.refused.items() if told.get(path) != why}
         self.report.begin(plan)
         workspace = self.session.workspace
         await Intake(engine, workspace, self.report).run(plan.steps)

@@ -1,0 +1,79 @@
+"""The command line in this process, and one workspace that many tests read."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from command_line import Ran, Run, write_documents
+from rag_engine_cli.main import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """What `main` does to SIGTERM is undone."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder that is not there yet."""
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def run(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path
+) -> Run:
+    """Run a command on the test's own data folder, in an empty folder."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    def call(*words: str | Path) -> Ran:
+        monkeypatch.setenv("RAG_DATA_DIR", str(data))
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        out, err = capfd.readouterr()
+        return Ran(code=int(ended.value.code or 0), out=out, err=err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def shared_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with documents and a data folder that holds them. Never written to by a test."""
+    place = tmp_path_factory.mktemp("shared")
+    docs = write_documents(place / "docs")
+    words = ["--data-dir", str(place / "data"), "ingest"]
+    for more in (
+        [str(docs / "bakery.md"), "-m", "year=1921", "-m", "tags=[bread, trade]"],
+        [str(docs)],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *more])
+        assert not ended.value.code
+    return place
+
+
+@pytest.fixture
+def docs(shared_place: Path) -> Path:
+    """The documents that `filled` holds."""
+    return shared_place / "docs"
+
+
+@pytest.fixture
+def filled(shared_place: Path, data: Path) -> Path:
+    """A data folder of the test's own that holds the documents."""
+    shutil.copytree(shared_place / "data", data)
+    return data
