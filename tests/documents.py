@@ -72,6 +72,26 @@ def claiming(original: bytes, member: str, size: int) -> bytes:
     return bytes(patched)
 
 
+def open_slides(title: str, body: str) -> bytes:
+    """An ODP of one slide."""
+    kind = "application/vnd.oasis.opendocument.presentation"
+    names = " ".join(
+        f'xmlns:{short}="urn:oasis:names:tc:opendocument:xmlns:{long}:1.0"'
+        for short, long in (
+            *(("office", "office"), ("text", "text")),
+            *(("draw", "drawing"), ("presentation", "presentation")),
+        )
+    )
+    content = (
+        f"<office:document-content {names}><draw:page>"
+        f"<draw:frame><text:p>{body}</text:p></draw:frame>"
+        f'<draw:frame presentation:class="title"><text:p>{title}</text:p></draw:frame>'
+        "<presentation:notes><text:p>Say<text:s/>it loud.</text:p></presentation:notes>"
+        "</draw:page></office:document-content>"
+    )
+    return zipped({"mimetype": kind.encode(), "content.xml": content.encode()})
+
+
 def encrypted_office() -> bytes:
     """The beginning of what Office writes for a document with a password."""
     header = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504)

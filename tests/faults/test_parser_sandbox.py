@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -212,6 +213,23 @@ def test_replies_that_make_no_sense(
 )
 def test_no_network_and_no_programs(misbehaving: Callable[..., ParserProcess], action: str) -> None:
     with pytest.raises(DocumentUnreadable, match="not allowed while parsing"):
+        misbehaving(action).read(source())
+
+
+@linux
+@pytest.mark.parametrize(
+    "call", ["socket(2, 1, 0)", "socket(10, 2, 0)", "execv(b'/bin/true', None)"]
+)
+def test_native_code_has_no_network_and_no_programs_either(
+    misbehaving: Callable[..., ParserProcess], call: str
+) -> None:
+    if platform.machine() not in {"x86_64", "aarch64"}:
+        pytest.skip("no filter for this processor")
+    action = (
+        "import ctypes; libc = ctypes.CDLL(None, use_errno=True); "
+        f"done = libc.{call}; raise RuntimeError(f'{{done}} {{ctypes.get_errno()}}')"
+    )
+    with pytest.raises(DocumentUnreadable, match=r"failed \(-1 13\)"):
         misbehaving(action).read(source())
 
 

@@ -69,6 +69,27 @@ def test_slides_are_pages_and_their_tables_are_kept() -> None:
     assert "| Purple | Orange | Yellow |" in parsed.text
 
 
+def test_open_document_slides(tmp_path: Path) -> None:
+    path = tmp_path / "a.odp"
+    path.write_bytes(documents.open_slides("Ducks", "They swim."))
+    parsed = read(path)
+    assert outline(parsed) == [(1, "Ducks")]
+    assert page_texts(parsed) == {1: "# Ducks\n\nThey swim.\n\nNotes: Say it loud."}
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "webp", "tiff"])
+def test_image_formats_are_recognised(tmp_path: Path, suffix: str) -> None:
+    from PIL import Image
+
+    path = tmp_path / f"a.{suffix}"
+    with Image.open(SAMPLES / "chinese.jpeg") as picture:
+        picture.crop((0, 0, 449, 70)).save(path)
+    parsed = read(path)
+    assert parsed.media_type == f"image/{suffix}"
+    assert "新鲜甘草黄酮养分" in parsed.text
+    assert len(parsed.pages) == (suffix == "tiff")
+
+
 def test_sheets_are_pages() -> None:
     parsed = read(SAMPLES / "two_sheets.xlsx")
     pages = page_texts(parsed)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+from rag_engine.adapters.parsers import syscalls
 from rag_engine.adapters.parsers.limits import ParserLimits
 
 OUT_OF_MEMORY = 77
@@ -42,7 +43,9 @@ def _deny(event: str, _args: tuple[object, ...]) -> None:
 
 
 def _leave_network() -> None:
-    """Enter an empty network namespace where Linux permits it; elsewhere the audit hook stands.
+    """On Linux, enter an empty network namespace where that is permitted, and forbid sockets.
+
+    Elsewhere only the audit hook stands.
 
     Root stays in its user namespace, since in a new one it could not read other users' files.
     """
@@ -51,6 +54,7 @@ def _leave_network() -> None:
     flags = _CLONE_NEWNET if os.geteuid() == 0 else _CLONE_NEWUSER | _CLONE_NEWNET
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).unshare(flags)
+        syscalls.forbid()
 
 
 def _limit_memory(limit: int) -> None:

@@ -9,6 +9,7 @@ from rag_engine.adapters.parsers.mail import parse_mail
 from rag_engine.adapters.parsers.markup import parse_xml
 from rag_engine.adapters.parsers.ocr import Recogniser, parse_image
 from rag_engine.adapters.parsers.office import parse_office
+from rag_engine.adapters.parsers.open_slides import parse_open_slides
 from rag_engine.adapters.parsers.package import member, package
 from rag_engine.adapters.parsers.slides import parse_slides
 from rag_engine.adapters.parsers.source import Source
@@ -59,7 +60,7 @@ class Reader:
             with package(source) as archive:
                 if b"encryption-data" in (member(archive, "META-INF/manifest.xml") or b""):
                     raise source.encrypted()
-                return parse_office(source)
+            return parse_open_slides(source) if kind == sniff.ODP else parse_office(source)
         if kind in _OFFICE:
             return parse_office(source)
         if kind == sniff.ENCRYPTED_OFFICE:
