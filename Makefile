@@ -20,6 +20,15 @@ demo: install
 test: install
 	$(BIN)/python -m pytest tests/ --cov=services/ --cov=shared/ $(PYTEST_ARGS)
 
+# Folders in the common form (corpus.jsonl, queries.jsonl) whose retrieval quality is measured.
+BENCH_SETS ?= benchmarks/data/german benchmarks/data/chinese
+RESULTS := benchmarks/results
+
+bench: install
+	$(BIN)/python benchmarks/quality.py $(BENCH_SETS) --json $(RESULTS)/quality.json
+	$(BIN)/python benchmarks/indexing.py $(BENCH_SETS) --documents 4 --json $(RESULTS)/indexing.json
+	$(BIN)/python benchmarks/speed.py --json $(RESULTS)/speed.json
+
 # Hours of it: each round prints its seed, and SEED=… takes the same steps again.
 OPERATIONS ?= 200000
 SEED ?= $(shell date +%s)

@@ -11,6 +11,7 @@ import pytest
 from engines import put, small_engine
 from rag_engine import Engine, Message, Question, TextDelta, VersionStatus, Watch, parse_filter
 from rag_engine.adapters.models.fake import ScriptedChat
+from rag_engine.core.jobs import MAX_BEGUN
 from rag_engine.core.models import ParsedDocument
 from rag_engine.errors import InvalidFilter, InvalidRequest, ModelUnavailable, NotFound
 
@@ -68,7 +69,9 @@ async def test_a_replacement_takes_the_place_of_the_old_version(engine: Engine) 
 
 async def test_a_replacement_that_cannot_be_read_leaves_the_old_version(engine: Engine) -> None:
     await put(engine, "brand", BRAND)
-    failed = await engine.submit(b"%PDF-1.7 and nothing more", document_id="brand", source="brand.md")
+    failed = await engine.submit(
+        b"%PDF-1.7 and nothing more", document_id="brand", source="brand.md"
+    )
     await engine.work()
     ended = await engine.outcome(failed)
     assert ended.status is VersionStatus.FAILED
@@ -193,3 +196,16 @@ async def test_whoever_watches_hears_of_every_outcome(engine: Engine) -> None:
     await engine.submit(b"", document_id="empty", source="empty.md")
     await engine.work(watch=Watch(ended=lambda v: heard.append((v.document_id, v.status))))
     assert sorted(heard) == [("empty", "failed"), ("good", "indexed")]
+
+
+async def test_a_version_that_never_comes_to_an_end_is_given_up(engine: Engine) -> None:
+    version = await engine.submit(BRAND.encode(), document_id="brand", source="brand.md")
+    opened = await engine.workspace()
+    for _ in range(MAX_BEGUN):
+        job = await opened.queue.claim("one that dies", 60)
+        assert job is not None
+        await opened.queue.fail(job.lease, "interrupted", retry_in=0)
+    await engine.work()
+    ended = await engine.outcome(version)
+    assert ended.status is VersionStatus.FAILED
+    assert "never came to an end" in (ended.error or "")

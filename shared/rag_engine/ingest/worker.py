@@ -9,9 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from rag_engine.core.jobs import Decision, decide
+from rag_engine.core.jobs import MAX_BEGUN, Decision, decide
 from rag_engine.core.models import Version
-from rag_engine.errors import LeaseLost, ModelOverloaded, RagEngineError
+from rag_engine.errors import (
+    DocumentUnreadable,
+    LeaseLost,
+    ModelOverloaded,
+    RagEngineError,
+)
 from rag_engine.ingest.pipeline import Pipeline, Progress
 from rag_engine.ports.storage import Job, Workspace
 from rag_engine.telemetry import events
@@ -77,6 +82,11 @@ class Worker:
         """One attempt at one version, from claim to outcome."""
         heart = asyncio.create_task(self._beat(workspace, job))
         try:
+            if job.version.attempt > MAX_BEGUN:
+                raise DocumentUnreadable(
+                    f"{job.version.submission.source!r} was begun {MAX_BEGUN} times and never came "
+                    "to an end: it may bring the process down. Look into the log, then add it again."
+                )
             version = await self.pipeline.run(workspace, job, watch.progress)
         except asyncio.CancelledError:
             await asyncio.shield(self._put_back(workspace, job))
