@@ -12,11 +12,12 @@ def ranked(
     score: float,
     *,
     document: str = "d",
+    title: str | None = None,
     ordinal: int = 0,
     pages: tuple[int, int] | None = None,
     headings: tuple[str, ...] = (),
 ) -> RankedChunk:
-    """A chunk that is all of `text`, in a document whose title is its id in capitals."""
+    """A chunk that is all of `text`, in a document that is called by its id in capitals."""
     return RankedChunk(
         chunk=Chunk(
             id=chunk_id(document, 1, ordinal),
@@ -34,7 +35,7 @@ def ranked(
             id=document,
             source=f"{document}.txt",
             root=None,
-            title=document.upper(),
+            title=title or document.upper(),
             media_type="text/plain",
             metadata={},
             version=1,
