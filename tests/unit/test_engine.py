@@ -10,7 +10,7 @@ import pytest
 
 from engines import put, small_engine
 from rag_engine import Engine, Message, Question, TextDelta, VersionStatus, Watch, parse_filter
-from rag_engine.adapters.models.fake import ScriptedChat
+from rag_engine.adapters.models.fake import HashEmbedder, ScriptedChat
 from rag_engine.core.jobs import MAX_BEGUN
 from rag_engine.core.models import ParsedDocument
 from rag_engine.errors import InvalidFilter, InvalidRequest, ModelUnavailable, NotFound
@@ -209,3 +209,19 @@ async def test_a_version_that_never_comes_to_an_end_is_given_up(engine: Engine) 
     ended = await engine.outcome(version)
     assert ended.status is VersionStatus.FAILED
     assert "never came to an end" in (ended.error or "")
+
+
+async def test_a_document_in_a_script_the_model_does_not_know_is_indexed_with_a_warning(
+    tmp_path: Path,
+) -> None:
+    embedder = HashEmbedder(scripts=frozenset({"Latin"}))
+    engine = await small_engine(tmp_path, embedder=embedder)
+    version = await engine.submit("灯塔建于一八四三年。".encode(), document_id="t", source="t.md")
+    await engine.work()
+    ended = await engine.outcome(version)
+    assert ended.status is VersionStatus.INDEXED
+    assert any("Han" in one and "multilingual" in one for one in ended.warnings)
+    found = await engine.search(Question(text="灯塔"))
+    assert [reference.document_id for reference in found.context.references] == ["t"]
+    assert any("Han" in one for one in found.warnings)
+    await engine.aclose()

@@ -100,3 +100,20 @@ def _script(point: int) -> str:
     if at >= 0 and point <= _RANGES[at][1]:
         return _RANGES[at][2]
     return "Other"
+
+
+MULTILINGUAL: Final = "intfloat/multilingual-e5-small"
+"""A model that knows some hundred languages, for those who need one."""
+
+_SAMPLE: Final = 20_000  # characters; a book's first pages tell its script
+
+
+def unknown_script(text: str, known: frozenset[str] | None) -> str | None:
+    """The script most of a text is in, when a model was not trained on it.
+
+    Args:
+        text: Any; only its beginning is looked at.
+        known: Scripts the model knows; `None` for all.
+    """
+    main = next(iter(scripts(text[:_SAMPLE])), None)
+    return main if known is not None and main is not None and main not in known else None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from rag_engine.core.models import Chunk, ParsedDocument, Stage, Version
 from rag_engine.core.names import NORMALISER_VERSION
+from rag_engine.core.scripts import MULTILINGUAL, unknown_script
 from rag_engine.core.tokens import TOKENISER_VERSION
 from rag_engine.errors import BlobMissing, DocumentEmpty
 from rag_engine.ingest.chunk import CHUNKER_VERSION, ChunkSize, chunk
@@ -87,9 +88,20 @@ class Pipeline:
             media_type=parsed.media_type,
             title=parsed.title,
             parsed_hash=await keep(parsed, self.blobs),
-            warnings=parsed.warnings,
+            warnings=(*parsed.warnings, *self._doubts(parsed)),
         )
         return parsed
+
+    def _doubts(self, parsed: ParsedDocument) -> list[str]:
+        script = unknown_script(parsed.text, self.embedder.scripts)
+        if script is None:
+            return []
+        doubt = (
+            f"Most of it is in {script} script, on which the embedding model was not trained: it "
+            "is found by its words and names alone. A multilingual model finds it by meaning too, "
+            f"for example RAG_EMBEDDING_MODEL={MULTILINGUAL}."
+        )
+        return [doubt]
 
     def _chunk(self, parsed: ParsedDocument, version: Version) -> list[Chunk]:
         return chunk(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, cast, get_args
 
 from rag_engine.core.names import entity_key
-from rag_engine.core.scripts import scripts
+from rag_engine.core.scripts import MULTILINGUAL, unknown_script
 from rag_engine.core.tokens import fold, tokenize
 from rag_engine.errors import InvalidRequest
 
@@ -81,7 +81,7 @@ def plan(question: str, mode: str, known_scripts: frozenset[str] | None) -> Plan
     """
     if mode not in MODES:
         raise InvalidRequest(f"There is no mode {mode!r}. Use one of: {', '.join(MODES)}.")
-    unknown = _unknown_script(question, known_scripts)
+    unknown = unknown_script(question, known_scripts)
     return Plan(
         question=question,
         mode=cast("Mode", mode),
@@ -103,12 +103,6 @@ def name_spans(question: str) -> list[Span]:
     ]
 
 
-def _unknown_script(question: str, known: frozenset[str] | None) -> str | None:
-    """The script most of the question is in, when the embedder does not know it."""
-    main = next(iter(scripts(question)), None)
-    return main if known is not None and main is not None and main not in known else None
-
-
 def _warning(script: str, mode: str) -> str:
     effect = (
         "the result is of little use; ask in mode 'graph'"
@@ -117,5 +111,5 @@ def _warning(script: str, mode: str) -> str:
     )
     return (
         f"The embedding model was not trained on {script} script: {effect}. "
-        "A multilingual model (RAG_EMBEDDING_MODEL) finds more."
+        f"A multilingual model finds more, for example RAG_EMBEDDING_MODEL={MULTILINGUAL}."
     )
