@@ -25,6 +25,7 @@ class Shape:
     """How large the workspace is.
 
     Attributes:
+        names: To draw mentions from; some are never drawn (202,000 are, of 300,000).
         mentions: Of each chunk.
         relations: Assertions of each chunk.
         words: Of each chunk; about seven characters each.
@@ -32,7 +33,7 @@ class Shape:
 
     documents: int = 20_000
     chunks_per_document: int = 5
-    entities: int = 200_000
+    names: int = 300_000
     mentions: int = 8
     relations: int = 3
     words: int = 130
@@ -47,7 +48,7 @@ class Corpus:
         self.shape = shape
         self._random = np.random.default_rng(seed)
         self._words = _zipf(shape.vocabulary, 1.05)
-        self._entities = _zipf(shape.entities, 0.9)
+        self._entities = _zipf(shape.names, 0.8)
         self._centres = self._random.standard_normal((500, shape.dimensions)).astype(np.float32)
 
     def document(self, number: int) -> list[ChunkEvidence]:
