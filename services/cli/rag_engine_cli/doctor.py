@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
 import shutil
 import sqlite3
@@ -83,17 +82,22 @@ def _examine(session: Session, show: Callable[[Finding], None]) -> None:
     show(_data_folder(settings.data_dir.absolute()))
     show(_sqlite())
 
-    async def examine(engine: Engine) -> None:
-        show(await _workspaces(engine))
-        show(await _embedder(engine))
-        show(await _parser(engine))
-        show(await _recognition(engine, settings))
-        show(await _language_model(engine, settings))
+    with tempfile.TemporaryDirectory() as folder:
+        page, picture = Path(folder) / "doctor.html", Path(folder) / "doctor.png"
+        page.write_text(_HTML, encoding="utf-8")
+        _draw(picture)
 
-    try:
-        session.run(examine)
-    except RagEngineError as error:
-        show(Finding(check="engine", state="fail", found=str(error)))
+        async def examine(engine: Engine) -> None:
+            show(await _workspaces(engine))
+            show(await _embedder(engine))
+            show(await _parser(engine, page))
+            show(await _recognition(engine, picture, settings))
+            show(await _language_model(engine, settings))
+
+        try:
+            session.run(examine)
+        except RagEngineError as error:
+            show(Finding(check="engine", state="fail", found=str(error)))
 
 
 def _version() -> Finding:
@@ -175,14 +179,11 @@ async def _embedder(engine: Engine) -> Finding:
     )
 
 
-async def _parser(engine: Engine) -> Finding:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "doctor.html"
-        await asyncio.to_thread(path.write_text, _HTML, "utf-8")
-        try:
-            parsed = await engine.pipeline.parser.parse(path, path.name)
-        except RagEngineError as error:
-            return Finding(check="parsers", state="fail", found=str(error))
+async def _parser(engine: Engine, page: Path) -> Finding:
+    try:
+        parsed = await engine.pipeline.parser.parse(page, page.name)
+    except RagEngineError as error:
+        return Finding(check="parsers", state="fail", found=str(error))
     if "All is well." not in parsed.text:
         return Finding(
             check="parsers",
@@ -193,20 +194,17 @@ async def _parser(engine: Engine) -> Finding:
     return Finding(check="parsers", state="ok", found="in a process of their own, without network")
 
 
-async def _recognition(engine: Engine, settings: Settings) -> Finding:
+async def _recognition(engine: Engine, picture: Path, settings: Settings) -> Finding:
     check = "text recognition"
     if not settings.parser_ocr:
         return Finding(
             check=check, state="ok", found="off", remedy="RAG_PARSER_OCR=true turns it on."
         )
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "doctor.png"
-        await asyncio.to_thread(_draw, path)
-        try:
-            parsed = await engine.pipeline.parser.parse(path, path.name)
-        except RagEngineError as error:
-            return Finding(check=check, state="fail", found=str(error))
+    try:
+        parsed = await engine.pipeline.parser.parse(picture, picture.name)
+    except RagEngineError as error:
+        return Finding(check=check, state="fail", found=str(error))
     if "4711" not in parsed.text:
         return Finding(check=check, state="warn", found=f"read {parsed.text!r} for {_SEEN!r}")
     return Finding(

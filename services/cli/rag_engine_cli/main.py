@@ -12,7 +12,6 @@ Commands live in modules of their own, which are imported when they are asked fo
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
@@ -20,7 +19,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -60,6 +59,10 @@ _SECTIONS: Final = {
 _PLACES: Final = {name: place for part in _SECTIONS.values() for name, place in part.items()}
 
 
+class _Unread(Exception):
+    """Nobody reads what is printed any more."""
+
+
 class _Commands(click.Group):
     """A group whose commands are imported when they are asked for."""
 
@@ -74,6 +77,13 @@ class _Commands(click.Group):
         module, attribute = _PLACES[cmd_name].split(":")
         command: click.Command = getattr(import_module(f"rag_engine_cli.{module}"), attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; click would take it for a failure that nobody reads what it prints."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _Unread from error
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -155,6 +165,10 @@ def _guarded(arguments: list[str], session: Session) -> int:
         _trace(session)
         _complain(session, type(error).__name__, str(error), retryable=error.retryable)
         return WRONG_USAGE if isinstance(error, CallerError) else WORLD_FAILED
+    except (_Unread, BrokenPipeError):
+        # The interpreter flushes stdout once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except OSError as error:
         return _world(session, error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a sentence, no traceback
@@ -170,10 +184,6 @@ def _guarded(arguments: list[str], session: Session) -> int:
 
 
 def _world(session: Session, error: OSError) -> int:
-    if error.errno == errno.EPIPE:
-        # The interpreter flushes stdout once more at its end, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
     _trace(session)
     where = f"{error.filename!r} " if error.filename else ""
     _complain(
