@@ -28,6 +28,9 @@ BUSY_SECONDS: Final = 30.0
 READ_SECONDS: Final = 30.0
 """How long one statement of a reader may run."""
 
+LOAD_SECONDS: Final = 600.0
+"""How long reading all vectors into memory may take."""
+
 _STEPS: Final = 20_000  # virtual machine steps between two looks at the clock: about 1 ms
 
 
@@ -162,10 +165,10 @@ class View:
                 self._connection.execute("ROLLBACK")
 
     @contextmanager
-    def exclusive(self) -> Iterator[sqlite3.Connection]:
+    def exclusive(self, seconds: float = READ_SECONDS) -> Iterator[sqlite3.Connection]:
         """The connection for one thread at a time, with a time limit and errors in our words."""
         with self._lock, translated(self._path):
-            self._deadline = time.monotonic() + READ_SECONDS
+            self._deadline = time.monotonic() + seconds
             yield self._connection
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rag_engine.adapters.sqlite.connection import Readers, View
+from rag_engine.adapters.sqlite.connection import LOAD_SECONDS, Readers, View
 from rag_engine.adapters.sqlite.filters import compile_filter
 from rag_engine.adapters.sqlite.lexical import search_lexical
 from rag_engine.adapters.sqlite.queries import SQL
@@ -171,7 +171,7 @@ class SqliteReader:
         return await self._run(lambda: self._view.rows(sql, *parameters))
 
     def _resident(self) -> Resident:
-        with self._view.exclusive() as connection:
+        with self._view.exclusive(LOAD_SECONDS) as connection:
             return self._residents.at(connection, self._counter)
 
     def _table(self, kind: NodeKind) -> Any:
