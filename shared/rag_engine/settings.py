@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         default=200, ge=16, description="What chunks of longer texts come close to, in tokens."
     )
     chunk_overlap_tokens: int = Field(
-        default=0, ge=0, description="How much of a chunk the next one repeats at most, in tokens."
+        default=40, ge=0, description="How much of a chunk the next one repeats at most, in tokens."
     )
     context_tokens: int = Field(
         default=6000, ge=100, description="How much text an answer may rest on, in tokens."

@@ -115,7 +115,7 @@ def test_a_text_that_fits_is_one_chunk() -> None:
 
 def test_a_long_text_is_cut_between_sentences_into_chunks_of_like_size() -> None:
     sentence = "One two three four five six seven eight nine ten. "
-    chunks = cut(sentence * 13, size=ChunkSize(max_tokens=64, target_tokens=40))
+    chunks = cut(sentence * 13, size=ChunkSize(max_tokens=64, target_tokens=40, overlap_tokens=0))
     assert sorted(c.tokens for c in chunks) == [40, 40, 50]
     assert all(c.text.endswith("ten.") for c in chunks)
 
@@ -175,7 +175,11 @@ def test_code_is_cut_before_definitions() -> None:
     text = "\n\n\n".join(f"def f{n}():\n{body}" for n in range(5))
     assert all(
         c.text.startswith("def f")
-        for c in cut(text, kind=TextKind.CODE, size=ChunkSize(max_tokens=64, target_tokens=40))
+        for c in cut(
+            text,
+            kind=TextKind.CODE,
+            size=ChunkSize(max_tokens=64, target_tokens=40, overlap_tokens=0),
+        )
     )
 
 

@@ -57,7 +57,7 @@ class ChunkSize:
 
     max_tokens: int
     target_tokens: int = 200
-    overlap_tokens: int = 0
+    overlap_tokens: int = 40
 
     def __post_init__(self) -> None:
         if self.max_tokens < 64 or self.target_tokens < 16 or self.overlap_tokens < 0:
