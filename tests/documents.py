@@ -103,7 +103,9 @@ def scan(path: Path, *, turns: int = 0) -> Path:
     from PIL import Image
 
     with Image.open(SAMPLES / "chinese.jpeg") as picture:
-        picture.convert("RGB").rotate(90 * turns, expand=True).save(path, "PDF", resolution=72)
+        page = Image.new("RGB", (picture.width, picture.width), "white")
+        page.paste(picture.convert("RGB"))
+        page.rotate(90 * turns).save(path, "PDF", resolution=72)
     return path
 
 

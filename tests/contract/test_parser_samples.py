@@ -80,6 +80,11 @@ PAGES = {
     "microsoft__MEDRPT-2024-PAT-3847_medical_report_scan.pdf": 3,
     "docling__redp5110_sampled.pdf": 17,  # of 18, one is blank
 }
+# Several pages to recognise.
+SLOW = {
+    "docling__nemotron_multipage.pdf",
+    "microsoft__MEDRPT-2024-PAT-3847_medical_report_scan.pdf",
+}
 
 pytestmark = pytest.mark.skipif(
     not MANIFEST.exists(), reason=f"no parser samples at {FOLDER}; set RAG_TEST_DATA"
@@ -114,7 +119,15 @@ def _outcome(parser: SandboxedParser, path: Path) -> ParsedDocument | Exception:
         return exc
 
 
-@pytest.mark.parametrize("row", _rows(), ids=lambda row: str(row["file"]).removeprefix("files/"))
+def _name(row: object) -> str:
+    return str(row["file"]).removeprefix("files/") if isinstance(row, dict) else ""
+
+
+def _marked(row: dict[str, Any]) -> object:
+    return pytest.param(row, marks=pytest.mark.slow) if _name(row) in SLOW else row
+
+
+@pytest.mark.parametrize("row", map(_marked, _rows()), ids=_name)
 def test_sample(parser: SandboxedParser, row: dict[str, Any]) -> None:
     path = FOLDER / row["file"]
     outcome = _outcome(parser, path)
@@ -139,7 +152,7 @@ def test_sample(parser: SandboxedParser, row: dict[str, Any]) -> None:
     assert len(outcome.pages) == PAGES.get(path.name, len(outcome.pages))
 
 
-@pytest.mark.parametrize("row", _rows(), ids=lambda row: str(row["file"]).removeprefix("files/"))
+@pytest.mark.parametrize("row", _rows(), ids=_name)
 def test_offsets_are_those_of_the_text(parser: SandboxedParser, row: dict[str, Any]) -> None:
     if row.get("format") in {"png", "jpg", "jpeg"} or "scan" in str(row.get("note")):
         pytest.skip("recognised once already, in the test above")

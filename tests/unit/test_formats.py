@@ -9,6 +9,9 @@ import pytest
 
 import documents
 from documents import SAMPLES, read
+from rag_engine.adapters.parsers.formats import Reader
+from rag_engine.adapters.parsers.ocr import Image as Pixels
+from rag_engine.adapters.parsers.ocr import Recogniser
 from rag_engine.core.models import TextKind
 from rag_engine.errors import DocumentEmpty, DocumentTooLarge, DocumentUnreadable
 
@@ -77,16 +80,23 @@ def test_open_document_slides(tmp_path: Path) -> None:
     assert page_texts(parsed) == {1: "# Ducks\n\nThey swim.\n\nNotes: Say it loud."}
 
 
-@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "webp", "tiff"])
-def test_image_formats_are_recognised(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", ["png", "bmp", "gif", "webp", "tiff", "jp2"])
+def test_image_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     from PIL import Image
 
+    seen: list[tuple[int, ...]] = []
+
+    def recognise(_: Recogniser, image: Pixels) -> list[str]:
+        seen.append(image.shape)
+        return ["A line"]
+
+    monkeypatch.setattr(Recogniser, "read", recognise)
     path = tmp_path / f"a.{suffix}"
     with Image.open(SAMPLES / "chinese.jpeg") as picture:
-        picture.crop((0, 0, 449, 70)).save(path)
+        picture.save(path)
     parsed = read(path)
+    assert seen == [(110, 449, 3)]
     assert parsed.media_type == f"image/{suffix}"
-    assert "新鲜甘草黄酮养分" in parsed.text
     assert len(parsed.pages) == (suffix == "tiff")
 
 
@@ -414,8 +424,6 @@ def test_only_pages_without_text_are_recognised(tmp_path: Path) -> None:
 
 
 def test_scan_without_recognition_is_empty_and_says_why(tmp_path: Path) -> None:
-    from rag_engine.adapters.parsers.formats import Reader
-
     path = documents.scan(tmp_path / "scan.pdf")
     with pytest.raises(DocumentEmpty, match="switched off"):
         read(path, reader=Reader(ocr=False))
@@ -442,7 +450,7 @@ def test_damaged_image(tmp_path: Path) -> None:
 def test_filled_in_forms_are_read(tmp_path: Path) -> None:
     path = tmp_path / "form.pdf"
     path.write_bytes(documents.filled_form("Ada Lovelace"))
-    assert "Ada Lovelace" in read(path).text
+    assert read(path, reader=Reader(ocr=False)).text == "Ada Lovelace"
 
 
 def test_scan_with_a_header_of_text(tmp_path: Path) -> None:
