@@ -127,7 +127,7 @@ def _marked(row: dict[str, Any]) -> object:
     return pytest.param(row, marks=pytest.mark.slow) if _name(row) in SLOW else row
 
 
-@pytest.mark.parametrize("row", map(_marked, _rows()), ids=_name)
+@pytest.mark.parametrize("row", [_marked(row) for row in _rows()], ids=_name)
 def test_sample(parser: SandboxedParser, row: dict[str, Any]) -> None:
     path = FOLDER / row["file"]
     outcome = _outcome(parser, path)
