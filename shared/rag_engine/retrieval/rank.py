@@ -40,7 +40,7 @@ RARITY_POWER: Final = 0.5
 SUBJECT: Final = 2000
 """Weight of a mention, in thousandths, from which the passage is about the entity."""
 
-WEIGHTS: Final = np.array((1.86, 0.55, 1.32, 1.70, 2.98, 2.93, 1.31, 3.06, 11.71, -1.70))
+WEIGHTS: Final = np.array((1.91, 0.47, 1.33, 2.15, 2.75, 3.11, 1.35, 2.42, 10.72, -1.08))
 """Of each of `features.NAMES`; learned, as docs/explanation/retrieval.md says."""
 
 

@@ -36,7 +36,7 @@ MENTION_WEIGHT: Final = 1000
 MOST_MENTIONS: Final = 24
 """Names taken from one passage at most, the most frequent, then the first."""
 MOST_ASSERTIONS: Final = 12
-ENOUGH_NAMES: Final = 6
+ENOUGH_NAMES: Final = 2
 """A passage with fewer names is topped up with key phrases."""
 LONGEST_SUBJECT: Final = 12
 """Words in a title or heading that can be an entity: a longer one is a sentence."""
