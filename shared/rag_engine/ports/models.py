@@ -96,6 +96,8 @@ class Parser(Protocol):
             DocumentUnreadable: Damaged, encrypted, or of a type that nobody can parse.
             DocumentEmpty: It holds no text that could be found.
             DocumentTooLarge: It exceeds a limit on size, pages, memory or time.
+            ModelUnavailable: The parser cannot be started now, or was closed meanwhile.
+            ConfigurationError: It cannot work in this installation.
         """
         ...
 
