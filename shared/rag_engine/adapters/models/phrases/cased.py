@@ -128,8 +128,8 @@ _SMALL: Final = INSIDE | BETWEEN
 
 def _phrases(tokens: list[str], run: _Run, lower: set[str], endings: bool) -> list[tuple[int, int]]:
     spans = [_trimmed(tokens, start, end) for start, end in run.parts]
-    if len(run.parts) == 2 and all(end - start <= 2 for start, end in run.parts):
-        spans.append(_trimmed(tokens, run.parts[0][0], run.parts[1][1]))
+    if len(spans) == 2 and all(0 < end - start <= 2 for start, end in spans):
+        spans.append((spans[0][0], spans[1][1]))
     kept: list[tuple[int, int]] = []
     for start, end in spans:
         if not 0 < end - start <= LONGEST or _is_date(tokens[start:end]):
@@ -145,11 +145,19 @@ def _phrases(tokens: list[str], run: _Run, lower: set[str], endings: bool) -> li
 
 def _trimmed(tokens: list[str], start: int, end: int) -> tuple[int, int]:
     """Without small words at either end, which the first capital of a sentence lets in."""
-    while start < end and (tokens[start].casefold() in FUNCTION_WORDS or tokens[start] == "."):
+    while start < end and _begins_no_name(tokens, start):
         start += 1
     while end > start and tokens[end - 1] == ".":
         end -= 1
     return start, end
+
+
+def _begins_no_name(tokens: list[str], at: int) -> bool:
+    """A function word, a number, or a month before one: *In May 2004 Beauty and the Beast*."""
+    word = tokens[at].casefold()
+    if word in FUNCTION_WORDS or word == "." or word.isdigit():
+        return True
+    return word in DATES and at + 1 < len(tokens) and tokens[at + 1].isdigit()
 
 
 def _is_date(words: list[str]) -> bool:
