@@ -46,16 +46,14 @@ def _marks() -> str:
 
 _MARKS: Final = _marks()
 _HAS_RUN: Final = re.compile(f"[{_UNSPACED}]")
-_WORD: Final = re.compile(rf"(?:[^\W_][{_MARKS}]*)+")
+_WORD: Final = re.compile(rf"[^\W_]+(?:[{_MARKS}]+[^\W_]*)*")
 _RUN_OR_WORD: Final = re.compile(
     rf"(?P<run>(?:[{_UNSPACED}][{_MARKS}]*)+)|(?:(?![{_UNSPACED}])[^\W_][{_MARKS}]*)+"
 )
 _CLUSTER: Final = re.compile(rf".[{_MARKS}]*", re.DOTALL)
 
 # Invisible characters that stand inside words: soft hyphen, joiners, directions, variation.
-_INVISIBLE: Final[dict[int, None]] = dict.fromkeys(
-    (0xAD, 0x34F, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0xFE00, 0xFE10))
-)
+_INVISIBLE: Final = re.compile("[\u00ad\u034f\u200c-\u200f\u2060\ufeff\ufe00-\ufe0f]+")
 
 
 def fold(text: str) -> str:
@@ -66,7 +64,7 @@ def fold(text: str) -> str:
     """
     if text.isascii():
         return text.lower()
-    folded = text.translate(_INVISIBLE)
+    folded = _INVISIBLE.sub("", text)
     while True:
         again = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", folded).casefold())
         if again == folded:
