@@ -125,7 +125,10 @@ class Report:
         """Another process works on some of the documents."""
         if count and not self._noted_elsewhere:
             self._noted_elsewhere = True
-            self._print(f"Waiting for {plural(count, 'document')} that another process works on.")
+            self._print(
+                f"Waiting for {plural(count, 'document')} that another process works on. If it was "
+                "killed, they go on here within two minutes."
+            )
 
     def deleted(self, ids: list[str]) -> None:
         """Documents were deleted since their files are gone."""

@@ -16,6 +16,9 @@ from rag_engine.errors import (
     LeaseLost,
     ModelOverloaded,
     RagEngineError,
+    StoreCorrupt,
+    StoreFull,
+    WorldError,
 )
 from rag_engine.ingest.pipeline import Pipeline, Progress
 from rag_engine.ports.storage import Job, Workspace
@@ -60,15 +63,24 @@ class Worker:
         Returns:
             How many attempts were made.
         """
-        counts = await asyncio.gather(
-            *(self._lane(workspace, lane, watch or Watch()) for lane in range(self.concurrency))
-        )
-        return sum(counts)
+        lanes = [
+            asyncio.create_task(self._lane(workspace, lane, watch or Watch()))
+            for lane in range(self.concurrency)
+        ]
+        try:
+            return sum(await asyncio.gather(*lanes))
+        finally:
+            # `gather` ends with the first lane that fails or is cancelled; the others still hold
+            # versions, and the store must not be closed before they have put them back.
+            for lane in lanes:
+                if not lane.cancelling():  # once more would end the putting back
+                    lane.cancel()
+            await asyncio.gather(*lanes, return_exceptions=True)
 
     async def _lane(self, workspace: Workspace, lane: int, watch: Watch) -> int:
         attempts = 0
         while True:
-            job = await workspace.queue.claim(f"{self.name}/{lane}", self.lease_seconds)
+            job = await self._claim(workspace, lane)
             if job is None:
                 pause = await workspace.queue.seconds_to_next()
                 if pause is None:
@@ -77,6 +89,18 @@ class Worker:
                 continue
             attempts += 1
             await self._attend(workspace, job, watch)
+
+    async def _claim(self, workspace: Workspace, lane: int) -> Job | None:
+        claiming = asyncio.ensure_future(
+            workspace.queue.claim(f"{self.name}/{lane}", self.lease_seconds)
+        )
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            # The claim may be committed by now: what nobody works on must not wait for its lease.
+            if job := await claiming:
+                await self._put_back(workspace, job)
+            raise
 
     async def _attend(self, workspace: Workspace, job: Job, watch: Watch) -> None:
         """One attempt at one version, from claim to outcome."""
@@ -90,6 +114,11 @@ class Worker:
             version = await self.pipeline.run(workspace, job, watch.progress)
         except asyncio.CancelledError:
             await asyncio.shield(self._put_back(workspace, job))
+            raise
+        except (StoreFull, StoreCorrupt):
+            # Not the document's fault, and the next one would meet the same: stop, lose nothing.
+            with suppress(WorldError):
+                await self._put_back(workspace, job)
             raise
         except LeaseLost as error:
             logger.info(str(error), extra=events.version(events.LEASE_LOST, job.version))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 import threading
 import time
@@ -31,6 +32,7 @@ READ_SECONDS: Final = 30.0
 LOAD_SECONDS: Final = 600.0
 """How long reading all vectors into memory may take."""
 
+_LITTLE: Final = 1 << 20
 _STEPS: Final = 20_000  # virtual machine steps between two looks at the clock: about 1 ms
 
 
@@ -64,6 +66,8 @@ def translated(path: Path) -> Iterator[None]:
 def _translate(error: sqlite3.DatabaseError, path: Path) -> RagEngineError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     name = str(path)
+    if code == sqlite3.SQLITE_IOERR and _is_full(path):
+        code = sqlite3.SQLITE_FULL
     match code:
         case sqlite3.SQLITE_FULL:
             return StoreFull(
@@ -94,6 +98,14 @@ def _translate(error: sqlite3.DatabaseError, path: Path) -> RagEngineError:
             return StoreUnavailable(
                 f"{name!r} cannot be used ({error}). Check the disk and try again."
             )
+
+
+def _is_full(path: Path) -> bool:
+    """Whether the disk is full: SQLite calls it an I/O error where its index of the WAL grows."""
+    try:
+        return shutil.disk_usage(path.parent).free < _LITTLE
+    except OSError:
+        return False
 
 
 class Writer:
