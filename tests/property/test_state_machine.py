@@ -33,6 +33,7 @@ import places
 from rag_engine.adapters.sqlite import resident, store
 from rag_engine.core import mentions
 from rag_engine.core.bm25 import Statistics
+from rag_engine.core.filters import Exists, Filter, In, Not
 from rag_engine.core.ids import chunk_id
 from rag_engine.core.models import Stage, VersionStatus
 from rag_engine.core.tokens import tokenize
@@ -45,7 +46,6 @@ from rag_engine.testing.observation import adjacency_rows, differences, hits_row
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from rag_engine.core.filters import Filter
     from rag_engine.core.models import Submission
     from rag_engine.ports.storage import Control, NodeKind, Reader, Workspace
     from rag_engine.testing.drafts import Draft
@@ -56,6 +56,7 @@ _ROUND = settings(
     max_examples=10, stateful_step_count=50, deadline=None, derandomize=False, database=None
 )
 _TOLERANCE = 1e-6
+_ASKED_AGAIN = (Exists("author"), Not(Exists("author")), In("year", (True,)), In("year", (1,)))
 _SAME = "the reference and SQLite differ"
 
 
@@ -66,12 +67,27 @@ class Side:
         self.place = place
         self.jobs: list[Job] = []
         self.readers: dict[int, Reader] = {}
-        self.control: Control
-        self.workspace: Workspace
+        self._controls: list[Control] = []
+        self._workspaces: list[Workspace] = []
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace as the process has it whose turn it is."""
+        return self._workspaces[0]
 
     async def open(self) -> None:
-        self.control = self.place()
-        self.workspace = await self.control.open("default", create=True)
+        """Open the place twice, as two processes would."""
+        self._controls = [self.place(), self.place()]
+        self._workspaces = [await one.open("default", create=True) for one in self._controls]
+
+    def change_hands(self) -> None:
+        """Let the other process do what comes next."""
+        self._workspaces.reverse()
+
+    async def close(self) -> None:
+        self.readers.clear()
+        for control in self._controls:
+            await control.aclose()
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -198,6 +214,11 @@ class StoreMachine(RuleBasedStateMachine):
         self._run(self._close())
         self._run(self._reopen())
 
+    @rule()
+    def change_hands(self) -> None:
+        for side in self._sides:
+            side.change_hands()
+
     @rule(target=snapshots)
     def snapshot(self) -> int:
         number = len(self._before)
@@ -257,6 +278,8 @@ class StoreMachine(RuleBasedStateMachine):
     def everything_is_the_same(self) -> None:
         StoreMachine.steps += 1
         self._ask(observe)
+        filter = _ASKED_AGAIN[StoreMachine.steps % len(_ASKED_AGAIN)]
+        self._ask(lambda one: _filtered(one, filter))
         self._both(lambda side: side.workspace.queue.versions())
         self._both(lambda side: side.workspace.queue.seconds_to_next())
         status = list(VersionStatus)[StoreMachine.steps % len(VersionStatus)]
@@ -296,8 +319,7 @@ class StoreMachine(RuleBasedStateMachine):
     async def _close(self) -> None:
         await self._open.aclose()
         for side in self._sides:
-            side.readers.clear()
-            await side.control.aclose()
+            await side.close()
 
     async def _reopen(self) -> None:
         for side in self._sides:
@@ -319,6 +341,17 @@ class StoreMachine(RuleBasedStateMachine):
                 return await question(reader)
 
         return self._both(ask)
+
+
+async def _filtered(reader: Reader, filter: Filter) -> Any:
+    """What the mask of a filter shapes; asked again and again, it would show a stale one."""
+    queries = np.stack([lattice(text) for text in "abc"])
+    nodes = int64([id_of(name) for name in strategies.NAMES])
+    edges = await reader.adjacency("entity", nodes, filter=filter)
+    kinds: tuple[NodeKind, ...] = ("chunk", "entity")
+    found = [await reader.search_dense(kind, queries, 9, filter=filter) for kind in kinds]
+    text = await reader.search_text(tokenize(" ".join(strategies.WORDS)), 9, filter=filter)
+    return [adjacency_rows(edges), [list(map(hits_rows, one)) for one in found], hits_rows(text)]
 
 
 async def _outcome(call: Callable[[Side], Awaitable[Any]], side: Side) -> Any:
@@ -347,7 +380,7 @@ def thresholds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(resident, "_KEPT", 1)
         monkeypatch.setattr(resident, "_MASKS", 2)
         monkeypatch.setattr(resident, "_MANY", 4)
-        monkeypatch.setattr(store, "_LOGGED", 2)
+        monkeypatch.setattr(store, "_LOGGED", 1)
         monkeypatch.setattr(mentions, "_TAIL", 3)
     return str(request.param)
 
