@@ -15,6 +15,7 @@ from rag_engine_cli.records import reference_record
 from rag_engine_cli.session import Session, pass_session
 from rag_engine_cli.terminal import Terminal
 from rag_engine_cli.values import filter_of
+from rag_engine_cli.wrapping import Wrapper
 
 if TYPE_CHECKING:
     from rag_engine.engine import Engine, Found, Question
@@ -108,13 +109,14 @@ async def _query(engine: Engine, session: Session, text: str, chosen: dict[str, 
     question = _question(engine, session, text, chosen)
     await refuse_empty(engine, session)
     terminal = session.terminal
+    wrapper = Wrapper(terminal.width)
     async for event in engine.stream(question):
         if isinstance(event, Answer):
-            terminal.line()
+            terminal.line(wrapper.flush())
             _print_sources(terminal, event)
             terminal.record(_answer_record(event))
         else:
-            terminal.piece(event.text)
+            terminal.piece(wrapper.feed(event.text))
 
 
 async def _search(engine: Engine, session: Session, text: str, chosen: dict[str, Any]) -> None:
@@ -164,7 +166,9 @@ def _print_passage(terminal: Terminal, passage: Passage) -> None:
     score = click.style(f"  {passage.reference.score:.3f}", dim=True)
     heading = click.style(f"[{passage.reference.number}] {_label(passage.reference)}", bold=True)
     terminal.line(heading + score)
-    terminal.line(textwrap.indent(passage.text.strip(), "    "))
+    for text in passage.text.strip().splitlines():
+        lines = textwrap.wrap(text, max(40, terminal.width - 4)) if terminal.width else [text]
+        terminal.line(textwrap.indent("\n".join(lines), "    "))
     terminal.line()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class Terminal:
     def live(self) -> bool:
         """Whether a person watches stdout, so that a progress bar makes sense."""
         return not self.json and sys.stdout.isatty()
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal a person watches, or `None`: files have none."""
+        return shutil.get_terminal_size().columns if self.live else None
 
     def line(self, text: str = "") -> None:
         """Print a line of the result, unless the result is JSON."""
