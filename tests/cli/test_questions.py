@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+
+from rag_engine import build, load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,8 +114,29 @@ def test_an_empty_workspace_says_so(run: Run, docs: Path) -> None:
     run("documents", "delete", docs / "bakery.md", "mill.html", "timetable.csv", "--yes")
     done = run("query", QUESTION)
     assert done.code == 2
-    assert "holds no documents yet" in done.error
+    assert "holds no documents: none yet" in done.error
     assert "rag-engine ingest" in done.error
+
+
+def test_what_waits_in_the_queue_is_told(run: Run, filled: Path, tmp_path: Path) -> None:
+    waiting = tmp_path / "waiting.md"
+    waiting.write_text("The ferry to Holm leaves at noon.\n")
+
+    engine = build(load_settings(data_dir=filled))
+
+    async def accept() -> None:
+        await engine.submit(waiting, document_id="waiting", source="waiting.md")
+        await engine.aclose()
+
+    asyncio.run(accept())
+    done = run("query", QUESTION)
+    assert "Clara Weiss" in done.out
+    assert "Warning: 1 document in the queue cannot be found yet" in done.err
+    assert "1 document in the queue" in run("documents", "list").out
+    assert "waiting.md" in run("documents", "list", "--status", "pending").out
+    done = run("ingest")
+    assert "indexed    waiting.md" in done.out
+    assert run("query", QUESTION).err == ""
 
 
 def test_graph_shows_where_a_name_stands_and_what_it_is_joined_to(run: Run) -> None:

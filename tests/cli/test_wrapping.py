@@ -22,9 +22,7 @@ def test_pieces_make_the_same_lines_as_the_whole(width: int, cuts: list[int]) ->
     expected = whole.feed(TEXT) + whole.flush()
     pieces = Wrapper(width)
     places = sorted({0, len(TEXT), *cuts})
-    printed = "".join(
-        pieces.feed(TEXT[begin:end]) for begin, end in itertools.pairwise(places)
-    )
+    printed = "".join(pieces.feed(TEXT[begin:end]) for begin, end in itertools.pairwise(places))
     assert printed + pieces.flush() == expected
     assert expected.split() == TEXT.split()
     for line in expected.splitlines():

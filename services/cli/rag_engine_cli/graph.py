@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rag_engine_cli.options import shared_options
-from rag_engine_cli.query import refuse_empty
+from rag_engine_cli.query import check_workspace
 from rag_engine_cli.session import Session, pass_session
 from rag_engine_cli.terminal import Terminal, plural
 from rag_engine_cli.values import filter_of
@@ -49,7 +49,7 @@ def show(session: Session, name: tuple[str, ...], filters: tuple[str, ...]) -> N
 
 
 async def _show(engine: Engine, session: Session, name: str, filters: tuple[str, ...]) -> None:
-    await refuse_empty(engine, session)
+    await check_workspace(engine, session)
     found = await engine.graph(name, session.workspace, filter=filter_of(filters))
     terminal = session.terminal
     _print(terminal, found)

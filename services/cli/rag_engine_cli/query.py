@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rag_engine.core.models import DEFAULT_WORKSPACE, VersionStatus
 from rag_engine.errors import NotFound
 from rag_engine_cli.options import shared_options
+from rag_engine_cli.plan import ALL
 from rag_engine_cli.records import reference_record
 from rag_engine_cli.session import Session, pass_session
-from rag_engine_cli.terminal import Terminal
+from rag_engine_cli.terminal import Terminal, plural
 from rag_engine_cli.values import filter_of
 from rag_engine_cli.wrapping import Wrapper
 
@@ -107,7 +109,7 @@ async def _query(engine: Engine, session: Session, text: str, chosen: dict[str, 
     from rag_engine.retrieval.answer import Answer
 
     question = _question(engine, session, text, chosen)
-    await refuse_empty(engine, session)
+    await check_workspace(engine, session)
     terminal = session.terminal
     wrapper = Wrapper(terminal.width)
     async for event in engine.stream(question):
@@ -121,7 +123,7 @@ async def _query(engine: Engine, session: Session, text: str, chosen: dict[str, 
 
 async def _search(engine: Engine, session: Session, text: str, chosen: dict[str, Any]) -> None:
     question = _question(engine, session, text, chosen)
-    await refuse_empty(engine, session)
+    await check_workspace(engine, session)
     found = await engine.search(question)
     terminal = session.terminal
     for passage in found.context.passages:
@@ -132,17 +134,26 @@ async def _search(engine: Engine, session: Session, text: str, chosen: dict[str,
     terminal.record(_found_record(found))
 
 
-async def refuse_empty(engine: Engine, session: Session) -> None:
-    """A question to a workspace without documents is a mistake, and has no answer."""
+async def check_workspace(engine: Engine, session: Session) -> None:
+    """A question to a workspace without documents is a mistake; what waits is not in its answer."""
     name = session.workspace
-    option = "" if name == "default" else f" --workspace {name}"
-    remedy = f"Add some with: rag-engine ingest{option} FILE-OR-FOLDER"
+    option = "" if name == DEFAULT_WORKSPACE else f" --workspace {name}"
+    add = f"Add some with: rag-engine ingest{option} FILE-OR-FOLDER"
+    go_on = f"Go on with: rag-engine ingest{option}"
     if name not in await engine.control.workspaces():
-        raise NotFound(
-            f"There is no workspace {name!r} in {str(session.settings.data_dir)!r} yet. {remedy}"
-        )
+        folder = str(session.settings.data_dir)
+        raise NotFound(f"There is no workspace {name!r} in {folder!r} yet. {add}")
+    queue = (await engine.workspace(name)).queue
+    waiting = len(await queue.versions(status=VersionStatus.PENDING, limit=ALL))
     if (await engine.stats(name)).documents == 0:
-        raise NotFound(f"Workspace {name!r} holds no documents yet. {remedy}")
+        what = f"only {waiting:,} that wait in the queue" if waiting else "none yet"
+        raise NotFound(
+            f"Workspace {name!r} holds no documents: {what}. {go_on if waiting else add}"
+        )
+    if waiting:
+        session.terminal.warn(
+            [f"{plural(waiting, 'document')} in the queue cannot be found yet. {go_on}"]
+        )
 
 
 def _print_sources(terminal: Terminal, answer: Answer) -> None:

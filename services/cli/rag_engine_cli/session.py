@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import cached_property
@@ -58,6 +57,8 @@ class Session:
 
     def run(self, work: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
         """Do something with an engine and close it: the one place where an event loop starts."""
+        import asyncio
+
         from rag_engine.wiring import build
 
         settings = self.settings
