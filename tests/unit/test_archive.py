@@ -134,5 +134,5 @@ async def test_an_export_that_fails_leaves_no_file(tmp_path: Path) -> None:
     await engine.blobs.delete(await engine.blobs.hashes())
     with pytest.raises(Exception, match="no blob"):
         await export_workspace(engine, "default", tmp_path / "out.zip", silent)
-    assert not list(tmp_path.glob("out.zip*"))  # noqa: ASYNC240
+    assert not list(tmp_path.glob("out.zip*"))
     await engine.aclose()
