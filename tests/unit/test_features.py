@@ -90,7 +90,7 @@ def test_without_vectors_the_dense_features_are_nothing() -> None:
         names=np.zeros((2, 4), dtype=np.float32),
     )
     found = features(blind)
-    for name in ("dense", "residual", "similar"):
+    for name in ("dense", "residual"):
         assert column(found, name) == [0.0, 0.0, 0.0]
     assert column(found, "linked")[1] == 0.8
 

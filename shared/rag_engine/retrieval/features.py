@@ -26,7 +26,6 @@ NAMES: Final = (
     "linked",  # a good passage mentions what it is about
     "together",  # words covered together with a passage it is linked to
     "gain",  # words it adds to a passage it is linked to
-    "similar",  # cosine with the most similar of the best passages
 )
 
 ANCHORS: Final = 5
@@ -90,7 +89,7 @@ def features(evidence: Evidence) -> Floats:
     alone = evidence.words @ evidence.rarity
     together = 1.0 - ((1.0 - evidence.words) * evidence.rarity) @ (1.0 - evidence.words).T
     weight = link * strength[None, :]
-    residual, similar = _beside_anchors(evidence.vectors, cosines, anchors)
+    residual = _residual(evidence.vectors, cosines, anchors)
     named_rarity = np.where(evidence.named, evidence.entity_rarity, 0.0)
     return np.column_stack(
         (
@@ -103,7 +102,6 @@ def features(evidence: Evidence) -> Floats:
             _largest(linked * strength[None, :]),
             _largest(weight * together),
             _largest(weight * (together - alone[None, :])),
-            similar,
         )
     )
 
@@ -151,18 +149,15 @@ def _strength(fused: Floats, walk: Floats) -> Floats:
     return np.asarray(joined / max(float(joined.max(initial=0.0)), 1e-9), dtype=np.float64)
 
 
-def _beside_anchors(
-    vectors: Float32, cosines: Floats, anchors: npt.NDArray[np.intp]
-) -> tuple[Floats, Floats]:
-    """The largest cosine with a residual question, and with an anchor, other than by itself."""
+def _residual(vectors: Float32, cosines: Floats, anchors: npt.NDArray[np.intp]) -> Floats:
+    """The largest cosine with what another of the best passages leaves of the question."""
     alike = (vectors @ vectors[anchors].T).astype(np.float64)
     pull = ALPHA * cosines[anchors]
     # |q - pull a|, of unit vectors q and a with cosine c: sqrt(1 - 2 pull c + pull^2)
     length = np.sqrt(np.maximum(1.0 - 2.0 * pull * cosines[anchors] + pull**2, 1e-9))
     residual = (cosines[:, None] - pull * alike) / length
-    alike[anchors, np.arange(len(anchors))] = -1.0
     residual[anchors, np.arange(len(anchors))] = -1.0
-    return _largest(residual, empty=-1.0), _largest(alike, empty=-1.0)
+    return _largest(residual, empty=-1.0)
 
 
 def _largest(values: Floats | Float32, empty: float = 0.0) -> Floats:

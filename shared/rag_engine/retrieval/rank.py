@@ -40,7 +40,7 @@ RARITY_POWER: Final = 0.5
 SUBJECT: Final = 2000
 """Weight of a mention, in thousandths, from which the passage is about the entity."""
 
-WEIGHTS: Final = np.array((1.91, 0.47, 1.33, 2.15, 2.75, 3.11, 1.35, 2.42, 10.72, -1.08))
+WEIGHTS: Final = np.array((1.61, 0.46, 1.33, 2.09, 2.46, 2.97, 1.07, 2.02, 9.73))
 """Of each of `features.NAMES`; learned, as docs/explanation/retrieval.md says."""
 
 
@@ -110,11 +110,13 @@ def _walk(found: Candidates, around: Neighbourhood, statistics: Statistics) -> S
 
 
 def entity_rarity(degrees: Ids, statistics: Statistics) -> Floats:
-    """Inverse chunk frequency of entities, 1 for one that no chunk mentions."""
-    total = max(statistics.documents, 1)
-    known = np.minimum(degrees, total)
-    rarity = np.log1p((total - known + 0.5) / (known + 0.5))
-    return np.asarray(rarity / np.log1p((total + 0.5) / 0.5), dtype=np.float64)
+    """How much it tells that two passages mention an entity: 1 when only one does, 0 when all do.
+
+    `1 - log(degree) / log(chunks)`, so that a name in two of twenty passages counts about as much
+    as one in two of twenty thousand.
+    """
+    chunks = np.log(max(statistics.documents, 2))
+    return np.asarray(np.maximum(1.0 - np.log(np.maximum(degrees, 1)) / chunks, 0.0))
 
 
 async def evidence_of(
