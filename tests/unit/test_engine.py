@@ -128,6 +128,7 @@ async def test_an_empty_question_is_refused(engine: Engine, text: str) -> None:
         {"document_id": "\ud800"},
         {"metadata": {"$id": "x"}},
         {"metadata": {"year": float("nan")}},
+        {"metadata": {"number": 2**63}},
         {"title": "a\0b"},
     ],
 )

@@ -51,6 +51,11 @@ def test_a_filter_means_what_it_says(filter_: object, wanted: bool) -> None:
     assert matches(parse(filter_), FIELDS) is wanted
 
 
+def test_large_whole_numbers_are_told_apart() -> None:
+    assert not matches(parse({"eq": {"id": 2**53}}), {"id": 2**53 + 1})
+    assert matches(parse({"gt": {"id": 2**53}}), {"id": 2**53 + 1})
+
+
 def test_the_json_form_becomes_a_tree() -> None:
     parsed = parse(
         {"and": [{"or": [{"eq": {"a": 1}}, {"exists": "b"}]}, {"not": {"gt": {"c": "x"}}}]}
@@ -75,6 +80,8 @@ def test_the_json_form_becomes_a_tree() -> None:
         ({"gt": {"a": True}}, "Use 'eq'"),
         ({"and": {"eq": {"a": 1}}}, "list of filters"),
         ({"exists": 3}, "name of a field"),
+        ({"in": {"a": [1] * 20_000}}, "at most 10,000"),
+        ({"gt": {"a": 2**63}}, "too large a number"),
     ],
 )
 def test_a_malformed_filter_is_refused_with_what_is_wrong(wrong: object, words: str) -> None:

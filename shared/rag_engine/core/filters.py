@@ -27,6 +27,9 @@ Bound = Literal["gt", "gte", "lt", "lte"]
 OWN_FIELDS = ("$id", "$source", "$root", "$title", "$media_type")
 _MAX_DEPTH = 16
 _MAX_NODES = 256
+_MAX_VALUES = 10_000
+LARGEST = 2**63 - 1
+"""Whole numbers beyond it, either way, fit no database column."""
 _BOUNDS: tuple[Bound, ...] = ("gt", "gte", "lt", "lte")
 _OPERATORS = ("and", "or", "not", "eq", "in", *_BOUNDS, "exists")
 
@@ -121,7 +124,7 @@ def comparable(value: Scalar) -> tuple[str, Scalar]:
     """A value with its kind, so that `True`, `1` and `"1"` differ and `1` equals `1.0`."""
     if isinstance(value, bool):
         return ("boolean", value)
-    return ("text", value) if isinstance(value, str) else ("number", float(value))
+    return ("text", value) if isinstance(value, str) else ("number", value)
 
 
 def _within(value: Scalar, bound: Bound, limit: str | int | float) -> bool:
@@ -216,6 +219,11 @@ def _parse_comparison(operator: str, operand: object) -> Filter:
     if operator == "in":
         if not isinstance(value, list):
             raise InvalidFilter(f"'in' takes a list of values for {field!r}, not {value!r}.")
+        if len(value) > _MAX_VALUES:
+            raise InvalidFilter(
+                f"'in' takes at most {_MAX_VALUES:,} values for {field!r}, not {len(value):,}. "
+                "Give the documents a field of their own to select them by."
+            )
         return In(field, tuple(_scalar(field, one) for one in value))
     scalar = _scalar(field, value)
     if operator == "eq":
@@ -232,6 +240,8 @@ def _field_name(value: object) -> str:
 
 
 def _scalar(field: str, value: object) -> Scalar:
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise InvalidFilter(f"{value!r} is too large a number for {field!r}. Use a string.")
     if isinstance(value, bool | int | float | str):
         return value
     raise InvalidFilter(

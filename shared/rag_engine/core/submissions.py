@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from rag_engine.core.filters import LARGEST
 from rag_engine.core.models import Metadata, Scalar
 from rag_engine.errors import InvalidRequest
 
@@ -35,6 +36,8 @@ def check_submission(document_id: str, source: str, title: str | None, metadata:
 def _check(value: Scalar) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidRequest(f"{value!r} cannot be a metadata value. Use a finite number.")
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise InvalidRequest(f"{value!r} is too large for a metadata value. Use a string.")
     if isinstance(value, str) and (len(value) > LONGEST or not _is_text(value)):
         raise InvalidRequest(
             f"{value[:80]!r} cannot be stored as an id, a name or a metadata value. "
