@@ -137,6 +137,11 @@ def test_metadata_that_cannot_be_stored_fails_the_document(run: Run, docs: Path)
     assert "does not begin with '$'" in done.out
 
 
+def test_a_mistake_makes_no_workspace(run: Run, tmp_path: Path) -> None:
+    assert run("ingest", tmp_path / "none.pdf").code == 1
+    assert run("workspaces", "list", "--json").out == ""
+
+
 def test_a_pattern_that_matches_nothing_is_a_mistake(run: Run, tmp_path: Path) -> None:
     done = run("ingest", f"{tmp_path}/*.pdf")
     assert done.code == 2

@@ -96,5 +96,5 @@ async def _ingest(
         looked=report.looked,
     )
     report.begin(plan)
-    await Intake(engine, session.workspace, report).run(plan.steps)
+    await Intake(engine, session.workspace, report).run(plan)
     report.end(plan)

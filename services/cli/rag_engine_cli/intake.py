@@ -12,7 +12,7 @@ from rag_engine.errors import DocumentRejected, InvalidRequest
 
 if TYPE_CHECKING:
     from rag_engine.engine import Engine
-    from rag_engine_cli.plan import Step
+    from rag_engine_cli.plan import Plan, Step
     from rag_engine_cli.report import Report
 
 _UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
@@ -34,12 +34,14 @@ class Intake:
         self._report = report
         self._waiting: dict[str, Version] = {}
 
-    async def run(self, steps: Sequence[Step]) -> None:
-        """Bring all of them to their end, and whatever waited in the queue before them.
+    async def run(self, plan: Plan) -> None:
+        """Bring all documents of a plan to their end, and what waited in the queue before them.
 
         When it is cancelled, what was accepted stays in the queue for the next one who works on it.
         """
-        submitting = asyncio.create_task(self._submit(steps))
+        if not plan.steps and not plan.waiting:
+            return
+        submitting = asyncio.create_task(self._submit(plan.steps))
         try:
             while True:
                 was_last = submitting.done()

@@ -158,6 +158,9 @@ def _guarded(arguments: list[str], session: Session) -> int:
     except (click.Abort, KeyboardInterrupt):
         _complain(session, "Interrupted", "Interrupted.")
         return INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as asked:
+        click.echo(asked.format_message(), color=session.color)
+        return 0
     except click.ClickException as error:
         _complain(session, "WrongUsage", _usage(error))
         return WRONG_USAGE

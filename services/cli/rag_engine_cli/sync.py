@@ -146,7 +146,7 @@ class _Keeper:
         plan.refused = {path: why for path, why in plan.refused.items() if told.get(path) != why}
         self.report.begin(plan)
         workspace = self.session.workspace
-        await Intake(engine, workspace, self.report).run(plan.steps)
+        await Intake(engine, workspace, self.report).run(plan)
         if plan.delete:
             # Only now: a file that was renamed is never missing from the answers.
             await engine.delete(plan.delete, workspace)
