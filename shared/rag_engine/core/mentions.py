@@ -33,11 +33,16 @@ class Edges:
     targets: npt.NDArray[np.int32]
     weights: npt.NDArray[np.int32]
 
-    def gather(self, rows: Positions) -> tuple[Positions, Positions]:
-        """All edges of `rows`: which of them each belongs to, and where it stands."""
+    def lengths(self, rows: Positions) -> npt.NDArray[np.int64]:
+        """How many edges each of `rows` has; 0 for one that is not there."""
         known = np.clip(rows, 0, len(self.offsets) - 2)
-        starts = self.offsets[known]
-        lengths = np.where(rows == known, self.offsets[known + 1] - starts, 0)
+        return np.where(rows == known, self.offsets[known + 1] - self.offsets[known], 0)
+
+    def gather(
+        self, rows: Positions, lengths: npt.NDArray[np.int64]
+    ) -> tuple[Positions, Positions]:
+        """The first `lengths` edges of `rows`: which of them each belongs to, where it stands."""
+        starts = self.offsets[np.clip(rows, 0, len(self.offsets) - 2)]
         owner = np.repeat(np.arange(len(rows)), lengths)
         begin = np.cumsum(lengths) - lengths
         places = np.arange(len(owner)) - begin[owner] + starts[owner]
@@ -121,7 +126,7 @@ class MentionGraph:
             visible: Shape `(chunks,)`: an invisible chunk has no edges.
             most: Edges shown for a node at most; degrees count all.
         """
-        owner, places = self.forward.gather(rows)
+        owner, places = self.forward.gather(rows, self.forward.lengths(rows))
         seen = visible[rows[owner]]
         return _cut(
             owner[seen],
@@ -135,9 +140,14 @@ class MentionGraph:
         self, rows: Positions, visible: Mask, chunk_ids: Ids, most: int
     ) -> tuple[npt.NDArray[np.int64], Positions, npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Edges of entity rows to visible chunks: offsets, chunk rows, weights, degrees."""
-        owner, places = self.bulk.gather(rows)
+        bulk, tail = self.bulk.lengths(rows), self.tail.lengths(rows)
+        degrees: npt.NDArray[np.int64] | None = None
+        if visible.all():  # then no edge has to be looked at beyond those that are shown
+            degrees = bulk + tail
+            bulk, tail = np.minimum(bulk, most), np.minimum(tail, most)
+        owner, places = self.bulk.gather(rows, bulk)
         targets, weights = self.bulk.targets[places], self.bulk.weights[places]
-        late, late_places = self.tail.gather(rows)
+        late, late_places = self.tail.gather(rows, tail)
         if len(late):
             owner = np.concatenate((owner, late))
             targets = np.concatenate((targets, self.tail.targets[late_places]))
@@ -145,7 +155,8 @@ class MentionGraph:
             order = np.lexsort((chunk_ids[targets], -weights.astype(np.int64), owner))
             owner, targets, weights = owner[order], targets[order], weights[order]
         seen = visible[targets]
-        return _cut(owner[seen], targets[seen], weights[seen], len(rows), most)
+        shown = _cut(owner[seen], targets[seen], weights[seen], len(rows), most)
+        return shown if degrees is None else (*shown[:3], degrees)
 
     def mentioned(self, visible: Mask, entities: int) -> Mask:
         """Which of the entity rows some visible chunk mentions; shape `(entities,)`."""

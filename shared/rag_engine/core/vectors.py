@@ -31,7 +31,7 @@ SMALL: Final = 4096
 """Up to this many visible vectors are scored in float32 without a scan of codes."""
 
 _LEAST: Final = 1024
-_FACTOR: Final = 24
+_FACTOR: Final = 16
 _SPARSE: Final = 4
 _LARGE: Final = 0.67
 """Median magnitude of a standard normal variable: half of all dimensions count as large."""
