@@ -97,7 +97,10 @@ def test_a_watched_folder_is_followed_until_ctrl_c(run: Run, data: Path, tmp_pat
         (folder / "one.txt").unlink()
         line_of(process, "deleted")
         until(lambda: run("stats", "--json").json["documents"] == 1)
+        line_of(process, "unchanged")
+        time.sleep(1)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
+    assert err.endswith("Stopped watching.\n")
     assert "Traceback" not in err

@@ -236,7 +236,9 @@ def delete(session: Session, names: tuple[str, ...], yes: bool) -> None:
     if not yes:
         for version in versions:
             session.terminal.note(f"  {version.document_id}")
-        click.confirm(f"Delete {plural(len(versions), 'document')}?", abort=True, err=True)
+        if not click.confirm(f"Delete {plural(len(versions), 'document')}?", err=True):
+            session.terminal.note("Nothing was deleted.")
+            return
     ids = [version.document_id for version in versions]
     count = session.run(lambda engine: engine.delete(ids, session.workspace))
     session.terminal.record({"deleted": ids})

@@ -156,7 +156,7 @@ def _guarded(arguments: list[str], session: Session) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _complain(session, "Interrupted", "Interrupted.")
+        click.echo("Interrupted.", err=True)
         return INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as asked:
         click.echo(asked.format_message(), color=session.color)

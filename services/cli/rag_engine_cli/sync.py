@@ -72,7 +72,10 @@ def sync(session: Session, /, folder: str, watch: bool, **chosen: bool) -> None:
     try:
         session.run(keeper.watch if watch else keeper.once)
     except KeyboardInterrupt:
-        keeper.report.interrupted()
+        if keeper.idle:
+            session.terminal.note("Stopped watching.")
+        else:
+            keeper.report.interrupted()
         raise click.exceptions.Exit(130) from None
     if keeper.report.failed:
         raise click.exceptions.Exit(1)
@@ -89,6 +92,7 @@ class _Keeper:
     retry: bool
     yes: bool
     told: dict[str, str] = field(default_factory=dict, init=False)
+    idle: bool = field(default=False, init=False)
 
     def begin(self) -> None:
         """Start the report of a round."""
@@ -103,8 +107,10 @@ class _Keeper:
 
     async def once(self, engine: Engine) -> None:
         """One round."""
+        self.idle = False
         with self.report:
             await self._round(engine)
+        self.idle = True
 
     async def watch(self, engine: Engine) -> None:
         """A round now, and one after every change; an error ends a round and not the watch."""
@@ -138,6 +144,7 @@ class _Keeper:
             await self.once(engine)
         except RagEngineError as error:
             self.session.terminal.note(click.style("Error: ", fg="red") + str(error))
+            self.idle = True
 
     async def _round(self, engine: Engine) -> None:
         plan = await self._plan(engine)
