@@ -28,7 +28,7 @@ POOL: Final = 40
 FROM_WALK: Final = 30
 """Of these by PageRank, the others by the first stage."""
 
-RESTART_AT_PASSAGES: Final = 0.75
+RESTART_AT_PASSAGES: Final = 0.5
 """Share of the walks that begin at passages of the first stage, the others at named entities."""
 
 RESTART_POWER: Final = 3.0
@@ -40,7 +40,7 @@ RARITY_POWER: Final = 0.5
 SUBJECT: Final = 2000
 """Weight of a mention, in thousandths, from which the passage is about the entity."""
 
-WEIGHTS: Final = np.array((1.61, 0.46, 1.33, 2.09, 2.46, 2.97, 1.07, 2.02, 9.73))
+WEIGHTS: Final = np.array((1.82, 0.46, 1.35, 2.11, 2.28, 2.94, 1.02, 2.11, 9.82))
 """Of each of `features.NAMES`; learned, as docs/explanation/retrieval.md says."""
 
 
