@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 _TOKEN = re.compile(r"\S+")
 
 Span = tuple[int, int]
+Places = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 def recall(ranking: Sequence[str], gold: Sequence[str], k: int) -> float:
@@ -30,15 +34,19 @@ def token_overlap(
     text: str, found: Sequence[Span], gold: Sequence[Span]
 ) -> tuple[int, int, int, int]:
     """Tokens (runs without white space) of a document that are found, gold, both and either."""
-    tokens = [match.span() for match in _TOKEN.finditer(text)]
-    starts = np.array([start for start, _ in tokens])
-    ends = np.array([end for _, end in tokens])
+    starts, ends = _token_bounds(text)
     covered = [_covered(starts, ends, spans) for spans in (found, gold)]
     both, either = covered[0] & covered[1], covered[0] | covered[1]
-    return tuple(int(one.sum()) for one in (*covered, both, either))  # type: ignore[return-value]
+    return int(covered[0].sum()), int(covered[1].sum()), int(both.sum()), int(either.sum())
 
 
-def _covered(starts: np.ndarray, ends: np.ndarray, spans: Sequence[Span]) -> np.ndarray:
+@lru_cache(maxsize=64)
+def _token_bounds(text: str) -> tuple[Places, Places]:
+    tokens = [match.span() for match in _TOKEN.finditer(text)]
+    return np.array([start for start, _ in tokens]), np.array([end for _, end in tokens])
+
+
+def _covered(starts: Places, ends: Places, spans: Sequence[Span]) -> Mask:
     covered = np.zeros(len(starts), dtype=np.bool_)
     for start, end in spans:
         covered |= (starts < end) & (ends > start)
