@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,12 +18,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(autouse=True)
-def signals_as_before() -> Iterator[None]:
-    """What `main` does to SIGTERM is undone."""
-    before = signal.getsignal(signal.SIGTERM)
+@contextmanager
+def restored() -> Iterator[None]:
+    """What `main` does to SIGTERM and to logging is undone."""
+    handler = signal.getsignal(signal.SIGTERM)
+    level, handlers = logging.root.level, list(logging.root.handlers)
     yield
-    signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGTERM, handler)
+    logging.root.setLevel(level)
+    logging.root.handlers[:] = handlers
+
+
+@pytest.fixture(autouse=True)
+def process_as_before() -> Iterator[None]:
+    """A test leaves the process as it was."""
+    with restored():
+        yield
 
 
 @pytest.fixture
@@ -60,7 +72,7 @@ def shared_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [str(docs / "bakery.md"), "-m", "year=1921", "-m", "tags=[bread, trade]"],
         [str(docs)],
     ):
-        with pytest.raises(SystemExit) as ended:
+        with restored(), pytest.raises(SystemExit) as ended:
             main([*words, *more])
         assert not ended.value.code
     return place
