@@ -16,7 +16,6 @@ def evidence() -> Evidence:
     """Three passages: 0 mentions what 1 is about (entity 1); the question names entity 0."""
     return Evidence(
         question=np.array([0.8, 0.6, 0.0, 0.0], dtype=np.float32),
-        best_cosine=0.8,
         vectors=UNIT[:3],
         walk=np.array([0.5, 0.3, 0.0]),
         fused=np.array([1.0, 0.2, 0.6]),
@@ -27,7 +26,6 @@ def evidence() -> Evidence:
         subjects=np.array([[1, 0], [0, 1], [0, 0]], dtype=np.float32),
         entity_rarity=np.array([0.9, 0.8]),
         named=np.array([True, False]),
-        names=UNIT[:2],
     )
 
 
@@ -62,36 +60,19 @@ def test_an_entity_that_neither_is_about_links_less() -> None:
     assert link[0, 1] == pytest.approx(0.7 * 0.8)
 
 
-def test_names_that_are_alike_link_too() -> None:
-    near = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0.9, 0.4359, 0]], dtype=np.float32)
-    one = replace(
-        evidence(),
-        mentions=np.array([[1, 0, 1], [0, 1, 0], [1, 0, 0]], dtype=np.float32),
-        subjects=np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0]], dtype=np.float32),
-        entity_rarity=np.array([0.9, 0.8, 0.8]),
-        named=np.array([True, False, False]),
-        names=near,
-    )
-    about, _ = links(one)
-    assert about[1, 0] == pytest.approx(0.9 * 0.8)
-
-
 def test_the_residual_question_prefers_what_the_best_passage_leaves_open() -> None:
     found = column(features(evidence()), "residual")
     assert found[1] > found[2]
 
 
-def test_without_vectors_the_dense_features_are_nothing() -> None:
+def test_without_vectors_the_residual_is_nothing() -> None:
     blind = replace(
         evidence(),
         question=np.zeros(4, dtype=np.float32),
-        best_cosine=0.0,
         vectors=np.zeros((3, 4), dtype=np.float32),
-        names=np.zeros((2, 4), dtype=np.float32),
     )
     found = features(blind)
-    for name in ("dense", "residual"):
-        assert column(found, name) == [0.0, 0.0, 0.0]
+    assert column(found, "residual") == [0.0, 0.0, 0.0]
     assert column(found, "linked")[1] == 0.8
 
 
@@ -99,7 +80,6 @@ def test_one_passage_alone_has_nobody_beside_it() -> None:
     one = evidence()
     alone = Evidence(
         question=one.question,
-        best_cosine=0.8,
         vectors=one.vectors[:1],
         walk=one.walk[:1],
         fused=one.fused[:1],
@@ -110,7 +90,6 @@ def test_one_passage_alone_has_nobody_beside_it() -> None:
         subjects=one.subjects[:1],
         entity_rarity=one.entity_rarity,
         named=one.named,
-        names=one.names,
     )
     assert column(features(alone), "linked") == [0.0]
     assert column(features(alone), "residual") == [-1.0]

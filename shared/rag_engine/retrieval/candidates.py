@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,24 +18,7 @@ if TYPE_CHECKING:
 NOTHING = Hits(ids=np.zeros(0, dtype=np.int64), scores=np.zeros(0, dtype=np.float64))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidates:
-    """Chunks of the first stage.
-
-    Attributes:
-        dense: By cosine; empty when dense search does not count.
-        ids: Both kinds joined, best first.
-        scores: Their fused scores.
-    """
-
-    dense: Hits
-    ids: Ids
-    scores: Scores
-
-
-async def candidates(
-    reader: Reader, plan: Plan, vector: Vectors, filter: Filter | None
-) -> Candidates:
+async def candidates(reader: Reader, plan: Plan, vector: Vectors, filter: Filter | None) -> Hits:
     """Search for the question both ways.
 
     Args:
@@ -44,12 +26,15 @@ async def candidates(
         plan: What to look for.
         vector: The question's, shape `(dimensions,)`.
         filter: What may be seen.
+
+    Returns:
+        Both kinds joined, best first, with their fused scores.
     """
     dense, lexical = await asyncio.gather(
         _dense(reader, plan, vector, filter), _lexical(reader, plan, filter)
     )
     ids, scores = fused((dense.ids, dense.scores), (lexical.ids, lexical.scores))
-    return Candidates(dense=dense, ids=ids, scores=scores)
+    return Hits(ids=ids, scores=scores)
 
 
 async def _dense(reader: Reader, plan: Plan, vector: Vectors, filter: Filter | None) -> Hits:

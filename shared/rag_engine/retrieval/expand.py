@@ -15,12 +15,11 @@ import numpy.typing as npt
 
 from rag_engine.core.ids import entity_id
 from rag_engine.core.tokens import tokenize
-from rag_engine.ports.storage import Adjacency, Ids, Reader, Scores
+from rag_engine.ports.storage import Adjacency, Hits, Ids, Reader, Scores
 
 if TYPE_CHECKING:
     from rag_engine.core.bm25 import Statistics
     from rag_engine.core.filters import Filter
-    from rag_engine.retrieval.candidates import Candidates
     from rag_engine.retrieval.plan import Plan, Span
 
 SEEDS: Final = 20
@@ -58,7 +57,7 @@ class Neighbourhood:
 async def expand(
     reader: Reader,
     plan: Plan,
-    found: Candidates,
+    found: Hits,
     statistics: Statistics,
     filter: Filter | None,
 ) -> Neighbourhood:

@@ -17,7 +17,6 @@ Floats = npt.NDArray[np.float64]
 Float32 = npt.NDArray[np.float32]
 
 NAMES: Final = (
-    "dense",  # cosine with the question, less that of the best passage
     "walk",  # logarithm of PageRank relative to the best
     "fused",  # 1 / rank in the first stage
     "cover",  # share of the question's words, by rarity, that stand in it
@@ -37,9 +36,6 @@ ALPHA: Final = 0.7
 SHARED: Final = 0.7
 """Worth of a link by an entity that neither passage is about."""
 
-ALIKE: Final = 0.8
-"""Cosine of two names from which they count as the same thing."""
-
 _FLOOR: Final = -6.0
 """Logarithm of the least PageRank that is told apart from none."""
 
@@ -50,7 +46,6 @@ class Evidence:
 
     Attributes:
         question: Vector of the question, shape `(d,)`; all zero when dense search does not count.
-        best_cosine: The best cosine of any passage with the question.
         vectors: Shape `(n, d)`.
         walk: PageRank, shape `(n,)`.
         fused: Scores of the first stage, shape `(n,)`, 0 for a passage it lacks.
@@ -61,11 +56,9 @@ class Evidence:
         subjects: Shape `(n, m)`: whether it is about the entity.
         entity_rarity: Shape `(m,)`: between 0 and 1.
         named: Shape `(m,)`: whether the question names the entity.
-        names: Vectors of the entities' names, shape `(m, d)`.
     """
 
     question: Float32
-    best_cosine: float
     vectors: Float32
     walk: Floats
     fused: Floats
@@ -76,7 +69,6 @@ class Evidence:
     subjects: Float32
     entity_rarity: Floats
     named: npt.NDArray[np.bool_]
-    names: Float32
 
 
 def features(evidence: Evidence) -> Floats:
@@ -93,7 +85,6 @@ def features(evidence: Evidence) -> Floats:
     named_rarity = np.where(evidence.named, evidence.entity_rarity, 0.0)
     return np.column_stack(
         (
-            cosines - evidence.best_cosine,
             walk,
             1.0 / (1.0 + evidence.ranks),
             alone,
@@ -114,12 +105,7 @@ def links(evidence: Evidence) -> tuple[Floats, Floats]:
         one, its reverse, or an entity that both mention. Between 0 and 1, zero on the diagonal.
     """
     unnamed = np.where(evidence.named, 0.0, evidence.entity_rarity)
-    subjects = np.flatnonzero(evidence.subjects.any(axis=0))
-    alike = evidence.names @ evidence.names[subjects].T
-    alike = np.where(alike >= ALIKE, alike, 0.0)
-    alike[subjects, np.arange(len(subjects))] = 1.0
-    mentioned = np.minimum(evidence.mentions @ alike, 1.0)
-    about = _strongest(evidence.subjects[:, subjects] * unnamed[subjects], mentioned)
+    about = _strongest(evidence.subjects * unnamed, evidence.mentions)
     shared = _strongest(evidence.mentions * unnamed, evidence.mentions)
     np.fill_diagonal(about, 0.0)
     np.fill_diagonal(shared, 0.0)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from rag_engine.core.bm25 import Statistics
     from rag_engine.core.filters import Filter
-    from rag_engine.retrieval.candidates import Candidates
     from rag_engine.retrieval.plan import Plan
 
 POOL: Final = 40
@@ -40,14 +39,14 @@ RARITY_POWER: Final = 0.5
 SUBJECT: Final = 2000
 """Weight of a mention, in thousandths, from which the passage is about the entity."""
 
-WEIGHTS: Final = np.array((1.82, 0.46, 1.35, 2.11, 2.28, 2.94, 1.02, 2.11, 9.82))
+WEIGHTS: Final = np.array((0.46, 1.50, 2.21, 2.39, 4.29, 1.73, 2.08, 9.74))
 """Of each of `features.NAMES`; learned, as docs/explanation/retrieval.md says."""
 
 
 async def rank(
     reader: Reader,
     plan: Plan,
-    found: Candidates,
+    found: Hits,
     around: Neighbourhood,
     vector: Vectors,
     statistics: Statistics,
@@ -74,7 +73,7 @@ async def rank(
     )
 
 
-def pool_of(found: Candidates, around: Neighbourhood, statistics: Statistics) -> tuple[Ids, Scores]:
+def pool_of(found: Hits, around: Neighbourhood, statistics: Statistics) -> tuple[Ids, Scores]:
     """The passages worth ranking, and the PageRank of each."""
     mass = _walk(found, around, statistics)
     by_walk, by_walk_mass = ranked(around.chunks, mass)
@@ -88,7 +87,7 @@ def pool_of(found: Candidates, around: Neighbourhood, statistics: Statistics) ->
     return pool, np.where(around.chunks[places] == pool, mass[places], 0.0)
 
 
-def _walk(found: Candidates, around: Neighbourhood, statistics: Statistics) -> Scores:
+def _walk(found: Hits, around: Neighbourhood, statistics: Statistics) -> Scores:
     """PageRank of the chunks around."""
     entities = len(around.entities)
     restart = np.zeros(entities + len(around.chunks), dtype=np.float64)
@@ -124,7 +123,7 @@ async def evidence_of(
     plan: Plan,
     pool: Ids,
     walk: Scores,
-    found: Candidates,
+    found: Hits,
     around: Neighbourhood,
     vector: Vectors,
     statistics: Statistics,
@@ -146,12 +145,10 @@ async def evidence_of(
     fused = np.zeros(len(pool), dtype=np.float64)
     fused[place < len(found.ids)] = found.scores[place[place < len(found.ids)]]
     vectors = await reader.vectors("chunk", pool)
-    names = await reader.vectors("entity", entities)
     if not plan.dense:  # vectors of a script the model does not know are all alike
-        vectors, names, vector = vectors * 0.0, names * 0.0, vector * 0.0
+        vectors, vector = vectors * 0.0, vector * 0.0
     return Evidence(
         question=vector,
-        best_cosine=float(found.dense.scores[0]) if len(found.dense.scores) else 0.0,
         vectors=vectors,
         walk=walk,
         fused=fused,
@@ -162,7 +159,6 @@ async def evidence_of(
         subjects=about,
         entity_rarity=entity_rarity(degrees, statistics),
         named=np.isin(entities, named),
-        names=names,
     )
 
 

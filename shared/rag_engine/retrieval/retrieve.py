@@ -73,12 +73,11 @@ async def search(
     if asked.mode == "naive":
         [dense] = await reader.search_dense("chunk", vector[None, :], k, filter=filter)
         return dense
-    found = await candidates(reader, asked, vector, filter)
-    hits = Hits(ids=found.ids, scores=found.scores)
-    if asked.mode == "graph" and len(found.ids):
+    hits = await candidates(reader, asked, vector, filter)
+    if asked.mode == "graph" and len(hits.ids):
         statistics = await reader.statistics(asked.tokens)
-        around = await expand(reader, asked, found, statistics, filter)
-        hits = await rank(reader, asked, found, around, vector, statistics, filter)
+        around = await expand(reader, asked, hits, statistics, filter)
+        hits = await rank(reader, asked, hits, around, vector, statistics, filter)
     return Hits(ids=hits.ids[:k], scores=hits.scores[:k]) if len(hits.ids) else NOTHING
 
 
