@@ -9,7 +9,7 @@ import numpy as np
 
 from rag_engine.core.bm25 import informative
 from rag_engine.core.fusion import DEPTH, fused
-from rag_engine.ports.storage import Hits, Ids, Reader, Scores, Vectors
+from rag_engine.ports.storage import Hits, Reader, Vectors
 
 if TYPE_CHECKING:
     from rag_engine.core.filters import Filter

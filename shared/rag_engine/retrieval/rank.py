@@ -12,7 +12,7 @@ from rag_engine.core.pagerank import pagerank
 from rag_engine.core.tokens import tokenize
 from rag_engine.ports.storage import Hits, Ids, Reader, Scores, Vectors
 from rag_engine.retrieval.expand import SEEDS, Neighbourhood
-from rag_engine.retrieval.features import Evidence, Floats, features
+from rag_engine.retrieval.features import Evidence, Float32, Floats, features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,14 +130,8 @@ async def evidence_of(
     filter: Filter | None,
 ) -> Evidence:
     """Read what the features of the passages in `pool` are made of."""
-    mentions = await reader.adjacency("chunk", pool, filter=filter)
     named = around.entities[around.named > 0.0]
-    entities, places = np.unique(mentions.neighbours, return_inverse=True)
-    rows = np.repeat(np.arange(len(pool)), np.diff(mentions.offsets))
-    mentioned = np.zeros((len(pool), len(entities)), dtype=np.float32)
-    mentioned[rows, places] = 1.0
-    about = np.zeros_like(mentioned)
-    about[rows, places] = mentions.weights >= SUBJECT
+    entities, mentioned, about = await _mentions(reader, pool, named, filter)
     degrees = (await reader.adjacency("entity", entities, filter=filter)).degrees
     words = list(dict.fromkeys(plan.tokens))
     rarity = np.array([statistics.rarity(word) for word in words], dtype=np.float64)
@@ -160,6 +154,24 @@ async def evidence_of(
         entity_rarity=entity_rarity(degrees, statistics),
         named=np.isin(entities, named),
     )
+
+
+async def _mentions(
+    reader: Reader, pool: Ids, named: Ids, filter: Filter | None
+) -> tuple[Ids, Float32, Float32]:
+    """Which entities can tell something, which passages mention them, and which are about them.
+
+    An entity that only one passage of the pool mentions links it to none, so most are left out.
+    """
+    edges = await reader.adjacency("chunk", pool, filter=filter)
+    rows = np.repeat(np.arange(len(pool)), np.diff(edges.offsets))
+    every, places, counts = np.unique(edges.neighbours, return_inverse=True, return_counts=True)
+    telling = (counts > 1) | np.isin(every, named)
+    mentioned = np.zeros((len(pool), len(every)), dtype=np.float32)
+    about = np.zeros_like(mentioned)
+    mentioned[rows, places] = 1.0
+    about[rows, places] = edges.weights >= SUBJECT
+    return every[telling], mentioned[:, telling], about[:, telling]
 
 
 async def _words(reader: Reader, pool: Ids, words: Sequence[str]) -> Floats:
