@@ -2,7 +2,7 @@
 
 The neighbourhood is bounded whatever the size of the corpus: a node shows its 64 heaviest edges
 (`ports.storage.MAX_NEIGHBOURS`), and entities are followed from the rarest on until there are
-`MOST_NODES`. A third expansion found nothing more (docs/explanation/retrieval.md).
+`MOST_NODES`. What that costs in recall is in docs/explanation/retrieval.md: nothing.
 """
 
 from __future__ import annotations
