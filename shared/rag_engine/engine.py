@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -131,7 +131,7 @@ class Engine:
             DocumentUnreadable: The file cannot be read.
             StoreFull: The disk is full; nothing that was stored is lost.
         """
-        check_submission(document_id, source, title, metadata or {})
+        check_submission(document_id, source, root, title, metadata or {})
         opened = await self.control.open(workspace, create=True)
         content_hash, size = await self.blobs.put(content)
         return await opened.queue.accept(
@@ -226,10 +226,8 @@ class Engine:
     async def query(self, question: Question) -> Answer:
         """Answer a question. See `stream`."""
         async with aclosing(self.stream(question)) as events:
-            async for event in events:
-                if isinstance(event, Answer):
-                    return event
-        raise InvalidRequest("The question was not answered. Ask again.")
+            *_, last = [event async for event in events if isinstance(event, Answer)]
+        return last
 
     # ------------------------------------------------------------------ looking around
 
@@ -290,11 +288,16 @@ class Engine:
 
     async def aclose(self) -> None:
         """Finish what is being written and let go of everything."""
-        await self.control.aclose()
-        for close in self.closers:
-            closing = close()
-            if asyncio.iscoroutine(closing):
-                await closing
+        async with AsyncExitStack() as stack:
+            for close in reversed(self.closers):
+                stack.push_async_callback(_close, close)
+            await self.control.aclose()
+
+
+async def _close(close: Callable[[], object]) -> None:
+    closing = close()
+    if asyncio.iscoroutine(closing):
+        await closing
 
 
 async def _ranked(reader: Reader, hits: Hits) -> list[RankedChunk]:

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_ATTEMPTS: Final = 5
-MAX_BEGUN: Final = 20
-"""How often a version is begun before it is taken for one that ends the worker: being interrupted
-by request counts too, which is why it is more than `MAX_ATTEMPTS`."""
 _FIRST_SECONDS: Final = 2.0
 _LONGEST_SECONDS: Final = 300.0
 

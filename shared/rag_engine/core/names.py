@@ -18,6 +18,6 @@ NORMALISER_VERSION: Final = 1
 def entity_key(name: str) -> str:
     """Return the key of the entity that `name` names.
 
-    Idempotent: the key of a key is that key. `""` only for a name that is white space alone.
+    Idempotent: the key of a key is that key. `""` for a name of white space and invisible characters alone.
     """
     return " ".join(fold(name).split())

@@ -13,7 +13,9 @@ LONGEST: Final = 4096
 """Characters of an id, a title, a field name or a metadata value."""
 
 
-def check_submission(document_id: str, source: str, title: str | None, metadata: Metadata) -> None:
+def check_submission(
+    document_id: str, source: str, root: str | None, title: str | None, metadata: Metadata
+) -> None:
     """Refuse names and values that a store or a filter could not hold.
 
     Raises:
@@ -21,7 +23,7 @@ def check_submission(document_id: str, source: str, title: str | None, metadata:
     """
     if not document_id:
         raise InvalidRequest("A document needs an id. Give one, for example its path.")
-    for word in (document_id, source, title or ""):
+    for word in (document_id, source, root or "", title or ""):
         _check(word)
     for name, value in metadata.items():
         if not name or name.startswith("$"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,7 +29,7 @@ async def embed_names(keys: Sequence[str], embedder: Embedder) -> Vectors:
     """
     if not keys:
         return np.zeros((0, embedder.dimensions), dtype=np.float32)
-    counts = embedder.count_tokens(keys)
+    counts = await asyncio.to_thread(embedder.count_tokens, keys)
     fitting = [
         key if count <= embedder.max_tokens else _beginning(key, embedder)
         for key, count in zip(keys, counts, strict=True)

@@ -69,7 +69,7 @@ class Pipeline:
         progress(job.version, Stage.EXTRACT)
         extractions = await extract(chunks, parsed.title, self.extractor)
         progress(job.version, Stage.EMBED)
-        texts = texts_of(chunks, parsed.title, self.size)
+        texts = await asyncio.to_thread(texts_of, chunks, parsed.title, self.size)
         vectors = await self.embedder.embed(texts, "document")
         progress(job.version, Stage.WRITE)
         evidence = await asyncio.to_thread(gather, chunks, texts, extractions, vectors)

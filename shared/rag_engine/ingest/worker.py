@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from rag_engine.core.jobs import MAX_BEGUN, Decision, decide
+from rag_engine.core.jobs import MAX_ATTEMPTS, Decision, decide
 from rag_engine.core.models import Version
 from rag_engine.errors import (
     DocumentUnreadable,
@@ -106,9 +106,9 @@ class Worker:
         """One attempt at one version, from claim to outcome."""
         heart = asyncio.create_task(self._beat(workspace, job))
         try:
-            if job.version.attempt > MAX_BEGUN:
+            if job.version.attempt > MAX_ATTEMPTS:
                 raise DocumentUnreadable(
-                    f"{job.version.submission.source!r} was begun {MAX_BEGUN} times and never came "
+                    f"{job.version.submission.source!r} was begun {MAX_ATTEMPTS} times and never came "
                     "to an end: it may bring the process down. Look into the log, then add it again."
                 )
             version = await self.pipeline.run(workspace, job, watch.progress)
@@ -148,7 +148,7 @@ class Worker:
 
     async def _put_back(self, workspace: Workspace, job: Job) -> None:
         with suppress(LeaseLost):
-            await workspace.queue.fail(job.lease, "interrupted; it will go on", retry_in=0.0)
+            await workspace.queue.release(job.lease)
 
     async def _beat(self, workspace: Workspace, job: Job) -> None:
         while True:

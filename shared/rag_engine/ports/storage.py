@@ -372,7 +372,8 @@ class JobQueue(Protocol):
         With a document's id, only a version of that document.
 
         Of all that may be claimed, the one requested first; ties go to the smaller document id.
-        What an earlier attempt recorded and staged is still there.
+        What an earlier attempt recorded at checkpoints is still there; what it staged is not, for a
+        part of a version must never be joined with a part made in another way.
         """
         ...
 
@@ -407,7 +408,15 @@ class JobQueue(Protocol):
         """End an attempt: back to pending after `retry_in` seconds, or failed for good.
 
         The error is recorded either way. A version that failed for good has no staged evidence
-        left; one that goes back keeps it.
+        left.
+
+        Raises:
+            LeaseLost: The lease is no longer held.
+        """
+        ...
+
+    async def release(self, lease: Lease) -> None:
+        """End an attempt that was interrupted by request: back to pending, and it does not count.
 
         Raises:
             LeaseLost: The lease is no longer held.

@@ -133,8 +133,8 @@ class Context:
 def assemble(ranked: Sequence[RankedChunk], *, budget: Budget | None = None) -> Context:
     """Number the best chunks that fit the budget, best first.
 
-    The order is by score, then by chunk id, so equal results give equal contexts. A chunk that lies
-    within a better one of the same document, or repeats its text, is passed over.
+    The order is by score, then by chunk id, so equal results give equal contexts. A chunk that
+    repeats the text of a better one is passed over.
 
     Args:
         ranked: In any order; no chunk twice.

@@ -300,19 +300,30 @@ class QueueContract:
         await self._assert_lost(workspace, first)
         await queue.heartbeat(second, LEASE)
 
-    async def test_what_was_staged_and_recorded_outlives_its_lease(
+    async def test_what_was_recorded_outlives_its_lease_and_what_was_staged_does_not(
         self, workspace: Workspace, control: Place
     ) -> None:
         await workspace.queue.accept(WANTED)
         lease = (await claim(workspace)).lease
         await workspace.queue.checkpoint(lease, Stage.EXTRACT, media_type="text/plain")
-        await stage(workspace.store, lease, DRAFT.evidence()[:1])
+        await stage(workspace.store, lease, DRAFT.evidence())
         await control.pass_time(LEASE * 2)
         await workspace.queue.release_stalled()
         job = await claim(workspace)
         assert (job.version.stage, job.version.media_type) == (Stage.EXTRACT, "text/plain")
-        await stage(workspace.store, job.lease, DRAFT.evidence()[1:])
-        assert (await workspace.store.finish(job.lease)).chunks == 2
+        await stage(workspace.store, job.lease, DRAFT.evidence()[:1])
+        assert (await workspace.store.finish(job.lease)).chunks == 1
+
+    async def test_an_attempt_that_was_put_back_does_not_count(self, workspace: Workspace) -> None:
+        await workspace.queue.accept(WANTED)
+        for _ in range(3):
+            job = await claim(workspace)
+            assert job.version.attempt == 1
+            await stage(workspace.store, job.lease, DRAFT.evidence())
+            await workspace.queue.release(job.lease)
+            assert await workspace.queue.seconds_to_next() == 0
+        with pytest.raises(LeaseLost):
+            await workspace.queue.release(job.lease)
 
     async def test_checkpoints_add_to_what_is_known(self, workspace: Workspace) -> None:
         queue = workspace.queue
@@ -366,7 +377,7 @@ class QueueContract:
         assert await queue.seconds_to_next() == 0
         again = await claim(workspace)
         assert again.version.attempt == 2
-        await stage(workspace.store, again.lease, DRAFT.evidence()[1:])
+        await stage(workspace.store, again.lease, DRAFT.evidence())
         finished = await workspace.store.finish(again.lease)
         assert (finished.chunks, finished.error) == (2, None)
 

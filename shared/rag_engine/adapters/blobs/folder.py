@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import io
 import os
 import re
 import tempfile
@@ -80,14 +81,14 @@ class FolderBlobs:
 
     def _write(self, handle: int, content: bytes | Path) -> tuple[str, int]:
         digest, size = hashlib.sha256(), 0
-        with os.fdopen(handle, "wb") as target:
+        # Unbuffered: what a buffer still holds would be written, and fail, where nobody expects it.
+        with os.fdopen(handle, "wb", buffering=0) as target:
             for block in _blocks(content):
                 digest.update(block)
                 size += len(block)
                 with self._translated():
-                    target.write(block)
+                    _write_all(target, block)
             with self._translated():
-                target.flush()
                 os.fsync(target.fileno())
         return digest.hexdigest(), size
 
@@ -147,6 +148,12 @@ def _blocks(content: bytes | Path) -> Iterator[bytes]:
         raise DocumentUnreadable(
             f"{str(content)!r} cannot be read ({error.strerror}). Check the path and its permissions."
         ) from error
+
+
+def _write_all(target: io.FileIO, block: bytes) -> None:
+    left = memoryview(block)
+    while left:
+        left = left[target.write(left) :]
 
 
 def _flush_folder(folder: Path) -> None:

@@ -61,6 +61,7 @@ class MemoryQueue:
         )
         row = replace(row, version=version, epoch=self._tables.epochs, leased_until=now + seconds)
         self._put(row)
+        self._tables.drop([(version.document_id, version.number)])
         lease = Lease(document_id=version.document_id, version=version.number, epoch=row.epoch)
         return Job(lease=lease, version=version)
 
@@ -97,6 +98,14 @@ class MemoryQueue:
         if retry_in is None:
             return self._give_up(row, VersionStatus.FAILED)
         return self._put_back(row, now + retry_in)
+
+    async def release(self, lease: Lease) -> None:
+        now = self._clock()
+        row = self._tables.held(lease, now)
+        version = replace(
+            row.version, status=VersionStatus.PENDING, attempt=row.version.attempt - 1
+        )
+        self._put(replace(row, version=version, available_at=now, leased_until=0.0))
 
     async def release_stalled(self) -> int:
         now = self._clock()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from rag_engine.errors import (
+    InvalidRequest,
     RagEngineError,
     StoreCorrupt,
     StoreFull,
@@ -61,6 +62,11 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         raise _translate(error, path) from error
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"{str(error.object)[:80]!r} is not valid Unicode, so nothing can have that name. "
+            "Check the spelling."
+        ) from error
 
 
 def _translate(error: sqlite3.DatabaseError, path: Path) -> RagEngineError:
@@ -210,12 +216,40 @@ class Readers:
     @asynccontextmanager
     async def view(self) -> AsyncIterator[View]:
         """A read transaction for the time of the context."""
-        view = self._idle.pop() if self._idle else await self.run(self._open)
+        beginning = asyncio.ensure_future(self.run(self._begin))
         try:
-            await self.run(view.begin)
+            view = await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            beginning.add_done_callback(self._abandon)
+            raise
+        try:
             yield view
         finally:
-            await asyncio.shield(self.run(partial(self._release, view)))
+            await asyncio.shield(self._put_back(view))
+
+    async def _put_back(self, view: View) -> None:
+        try:
+            await self.run(partial(self._release, view))
+        except RuntimeError:  # everything was closed meanwhile, the threads too
+            await asyncio.to_thread(self._release, view)
+
+    def _abandon(self, beginning: asyncio.Future[View]) -> None:
+        """Take back a view that came when its caller was gone."""
+        if beginning.cancelled() or beginning.exception() is not None:
+            return
+        asyncio.get_running_loop().run_in_executor(None, self._release, beginning.result())
+
+    def _begin(self) -> View:
+        try:
+            view = self._idle.pop()
+        except IndexError:
+            view = self._open()
+        try:
+            view.begin()
+        except BaseException:
+            view.close()
+            raise
+        return view
 
     def _open(self) -> View:
         with translated(self._path):

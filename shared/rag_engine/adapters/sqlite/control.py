@@ -6,19 +6,27 @@ import asyncio
 import re
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from rag_engine.adapters.sqlite.connection import Readers, Writer
-from rag_engine.adapters.sqlite.migrations import migrate
+from rag_engine.adapters.sqlite.connection import Readers, Writer, connect, translated
+from rag_engine.adapters.sqlite.migrations import LATEST, applied, migrate
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.queue import SqliteQueue
 from rag_engine.adapters.sqlite.store import SqliteStore
 from rag_engine.core.names import NORMALISER_VERSION
 from rag_engine.core.tokens import TOKENISER_VERSION
-from rag_engine.errors import InvalidRequest, ModelMismatch, NotFound, StoreTooNew, StoreUnavailable
+from rag_engine.errors import (
+    InvalidRequest,
+    ModelMismatch,
+    NotFound,
+    RagEngineError,
+    StoreTooNew,
+    StoreUnavailable,
+)
 from rag_engine.ports.storage import Workspace
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -49,17 +57,15 @@ class SqliteControl:
         self._dimensions = dimensions
         self._clock = clock
         self._executor = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
-        self._listing: Writer | None = None
+        self._listing = data_dir / "control.sqlite"
         self._opened: dict[str, Workspace] = {}
         self._lock = asyncio.Lock()
 
     async def workspaces(self) -> list[str]:
         """See `Control.workspaces`."""
         async with self._lock:
-            listing = await self._list()
-            return await listing.run(
-                lambda connection: [name for (name,) in connection.execute(SQL["workspaces"])]
-            )
+            rows = await self._listed(SQL["workspaces"])
+        return [name for (name,) in rows]
 
     async def open(self, name: str, *, create: bool = False) -> Workspace:
         """See `Control.open`."""
@@ -80,40 +86,44 @@ class SqliteControl:
             for workspace in self._opened.values():
                 await workspace.store.aclose()
             self._opened.clear()
-            if self._listing is not None:
-                await asyncio.to_thread(self._listing.close)
-                self._listing = None
             await asyncio.to_thread(self._executor.shutdown)
 
-    async def _list(self) -> Writer:
-        if self._listing is None:
-            await asyncio.to_thread(_make_folder, self._data_dir / "workspaces")
-            self._listing = Writer(self._data_dir / "control.sqlite")
-            await self._listing.run(lambda connection: connection.execute(SQL["make_workspaces"]))
-        return self._listing
+    async def _listed(self, sql: str, *parameters: object) -> list[Any]:
+        """Rows of the list of workspaces, which is read without waiting for who writes it."""
+
+        def read() -> list[Any]:
+            if not self._listing.exists():
+                return []
+            with translated(self._listing), closing(connect(self._listing)) as connection:
+                connection.execute(SQL["make_workspaces"])
+                return connection.execute(sql, parameters).fetchall()
+
+        return await asyncio.to_thread(read)
 
     async def _number(self, name: str, *, create: bool) -> int:
-        listing = await self._list()
-
-        def write(connection: sqlite3.Connection) -> int | None:
-            if create:
-                connection.execute(SQL["add_workspace"], (name,))
-            found = connection.execute(SQL["workspace"], (name,)).fetchone()
-            return found[0] if found else None
-
-        number = await listing.run(write)
-        if number is None:
+        rows = await self._listed(SQL["workspace"], name)
+        if not rows and create:
+            await asyncio.to_thread(self._add_to_list, name)
+            rows = await self._listed(SQL["workspace"], name)
+        if not rows:
             raise NotFound(
                 f"There is no workspace {name!r}. Create it by ingesting a document into it: "
                 f"rag-engine ingest --workspace {name} FILE"
             )
-        return number
+        return int(rows[0][0])
+
+    def _add_to_list(self, name: str) -> None:
+        _make_folder(self._data_dir / "workspaces")
+        with translated(self._listing), closing(connect(self._listing)) as connection:
+            connection.execute(SQL["make_workspaces"])
+            connection.execute(SQL["add_workspace"], (name,))
 
     async def _open(self, name: str, number: int) -> Workspace:
         path = self._data_dir / "workspaces" / f"{number:04d}.sqlite"
         writer, readers = Writer(path), Readers(path, self._executor)
         try:
-            await writer.run(lambda connection: self._prepare(connection, path, name))
+            if not await readers.run(lambda: self._is_ready(path)):
+                await writer.run(lambda connection: self._prepare(connection, path, name))
         except BaseException:
             await asyncio.to_thread(writer.close)
             raise
@@ -126,24 +136,50 @@ class SqliteControl:
     def _prepare(self, connection: sqlite3.Connection, path: Path, name: str) -> None:
         migrate(connection, path)
         meta = dict(connection.execute(SQL["all_meta"]).fetchall())
-        for key, mine in (("normaliser", NORMALISER_VERSION), ("tokeniser", TOKENISER_VERSION)):
-            if meta.get(key, mine) > mine:
-                raise StoreTooNew(
-                    f"{str(path)!r} was written with a later {key} ({meta[key]}; this release has "
-                    f"{mine}). Upgrade with: pip install --upgrade rag-engine-server"
-                )
+        holds_vectors = meta.get("chunks", 0) or _has_staged(connection)
+        for key, mine in self._meta().items():
+            if holds_vectors and meta.get(key) != mine:
+                raise self._mismatch(path, name, key, meta)
             connection.execute(SQL["set_meta"], (key, mine))
-        same = meta.get("model") == self._model and meta.get("dimensions") == self._dimensions
-        if not same and (meta.get("chunks", 0) or _has_staged(connection)):
-            raise ModelMismatch(
-                f"The vectors of workspace {name!r} were made by {meta['model']!r} "
-                f"({meta['dimensions']} dimensions), not by {self._model!r} "
-                f"({self._dimensions} dimensions). Set RAG_EMBEDDING_MODEL back, or ingest the documents into a "
-                "new workspace."
-            )
-        connection.execute(SQL["set_meta"], ("model", self._model))
-        connection.execute(SQL["set_meta"], ("dimensions", self._dimensions))
         connection.execute(SQL["add_meta"], ("counter", 0))
+
+    def _is_ready(self, path: Path) -> bool:
+        """Whether a file needs no change, so that opening it waits for nobody who writes."""
+        if not path.exists():
+            return False
+        with translated(path), closing(connect(path)) as connection:
+            if applied(connection) != LATEST:
+                return False
+            meta = dict(connection.execute(SQL["all_meta"]).fetchall())
+            return all(meta.get(key) == mine for key, mine in self._meta().items())
+
+    def _meta(self) -> dict[str, str | int]:
+        """What a workspace's index was made with, and must have been to be read."""
+        return {
+            "model": self._model,
+            "dimensions": self._dimensions,
+            "normaliser": NORMALISER_VERSION,
+            "tokeniser": TOKENISER_VERSION,
+        }
+
+    def _mismatch(self, path: Path, name: str, key: str, meta: Mapping[str, Any]) -> RagEngineError:
+        theirs, mine = meta.get(key), self._meta()[key]
+        if key in ("model", "dimensions"):
+            return ModelMismatch(
+                f"The vectors of workspace {name!r} were made by {meta.get('model')!r} "
+                f"({meta.get('dimensions')} dimensions), not by {self._model!r} "
+                f"({self._dimensions} dimensions). Set RAG_EMBEDDING_MODEL back, or ingest the "
+                "documents into a new workspace."
+            )
+        if isinstance(theirs, int) and theirs > int(mine):
+            return StoreTooNew(
+                f"{str(path)!r} was written with {key} {theirs}; this release has {mine}. "
+                "Upgrade with: pip install --upgrade rag-engine-server"
+            )
+        return ModelMismatch(
+            f"The index of workspace {name!r} was made with {key} {theirs!r}, this release has "
+            f"{mine}. Ingest the documents into a new workspace."
+        )
 
 
 def _has_staged(connection: sqlite3.Connection) -> bool:

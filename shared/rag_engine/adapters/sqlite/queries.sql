@@ -197,6 +197,9 @@ UPDATE version SET status = 'pending', error = ?, claimable_at = ? WHERE row = ?
 -- name: give_up
 UPDATE version SET status = 'failed', error = ?, claimable_at = NULL, finished_at = ? WHERE row = ?;
 
+-- name: release
+UPDATE version SET status = 'pending', attempt = attempt - 1, claimable_at = ? WHERE row = ?;
+
 -- name: release_stalled
 UPDATE version SET status = 'pending' WHERE status = 'running' AND claimable_at <= ?;
 

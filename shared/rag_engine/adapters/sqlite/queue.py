@@ -60,6 +60,8 @@ class SqliteQueue:
             connection.execute(SQL["add_meta"], ("epoch", 1))
             [epoch] = connection.execute(SQL["meta"], ("epoch",)).fetchone()
             connection.execute(SQL["lease_version"], (epoch, worker, now + seconds, found.row))
+            connection.execute(SQL["unstage_chunks"], (found.row,))
+            connection.execute(SQL["unstage_names"], (found.row,))
             version = replace(
                 found.version, status=VersionStatus.RUNNING, attempt=found.version.attempt + 1
             )
@@ -115,6 +117,15 @@ class SqliteQueue:
             return _reread(connection, "version_by_number", *place).version
 
         return await self._writer.run(write)
+
+    async def release(self, lease: Lease) -> None:
+        """See `JobQueue.release`."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            now = self._clock()
+            connection.execute(SQL["release"], (now, held(connection, lease, now).row))
+
+        await self._writer.run(write)
 
     async def release_stalled(self) -> int:
         """See `JobQueue.release_stalled`."""

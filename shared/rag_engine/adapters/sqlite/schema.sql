@@ -44,6 +44,7 @@ CREATE TABLE version (
     finished_at REAL,
     UNIQUE (document, number)
 );
+CREATE INDEX version_requested ON version (requested_at) WHERE status IN ('pending', 'running');
 CREATE INDEX version_waiting ON version (status, claimable_at) WHERE status IN ('pending', 'running');
 
 -- Evidence of versions that are not visible yet, a row a chunk, unpacked by `finish`.

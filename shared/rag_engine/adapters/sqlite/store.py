@@ -58,6 +58,19 @@ class SqliteStore:
 
     async def stage(self, lease: Lease, evidence: Sequence[ChunkEvidence]) -> list[str]:
         """See `Store.stage`."""
+        rows, keys = await asyncio.to_thread(self._packed, evidence)
+
+        def write(connection: sqlite3.Connection) -> list[str]:
+            version = held(connection, lease, self._clock()).row
+            connection.executemany(SQL["stage_chunk"], [(version, *row) for row in rows])
+            named = [(version, key, entity_id(key)) for key in sorted(keys)]
+            connection.executemany(SQL["stage_known_name"], named)
+            return [key for (key,) in connection.execute(SQL["missing_names"], (version,))]
+
+        return await self._writer.run(write)
+
+    def _packed(self, evidence: Sequence[ChunkEvidence]) -> tuple[list[tuple[Any, ...]], set[str]]:
+        """Evidence as rows to stage, and the entity keys it mentions."""
         rows: list[tuple[Any, ...]] = []
         keys: set[str] = set()
         for one in evidence:
@@ -68,15 +81,7 @@ class SqliteStore:
                 (one.chunk.ordinal, pack_chunk(one.chunk), one.lexemes)
                 + (pack_extraction(extraction), _bytes(one.vector))
             )
-
-        def write(connection: sqlite3.Connection) -> list[str]:
-            version = held(connection, lease, self._clock()).row
-            connection.executemany(SQL["stage_chunk"], [(version, *row) for row in rows])
-            named = [(version, key, entity_id(key)) for key in sorted(keys)]
-            connection.executemany(SQL["stage_known_name"], named)
-            return [key for (key,) in connection.execute(SQL["missing_names"], (version,))]
-
-        return await self._writer.run(write)
+        return rows, keys
 
     async def stage_names(self, lease: Lease, keys: Sequence[str], vectors: Vectors) -> None:
         """See `Store.stage_names`."""

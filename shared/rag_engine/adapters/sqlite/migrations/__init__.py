@@ -47,14 +47,14 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         StoreTooNew: Two or more releases ahead of this one.
     """
-    applied = _applied(connection)
-    if applied > LATEST + 1:
+    there = applied(connection)
+    if there > LATEST + 1:
         raise StoreTooNew(
-            f"{str(path)!r} was written by a later release (schema {applied}; this one reads up to "
+            f"{str(path)!r} was written by a later release (schema {there}; this one reads up to "
             f"{LATEST + 1}). Upgrade with: pip install --upgrade rag-engine-server"
         )
     for migration in MIGRATIONS:
-        if migration.number > applied:
+        if migration.number > there:
             for statement in _statements(migration.sql):
                 connection.execute(statement)
             connection.execute(
@@ -63,7 +63,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             )
 
 
-def _applied(connection: sqlite3.Connection) -> int:
+def applied(connection: sqlite3.Connection) -> int:
+    """The number of the last migration a file has seen; 0 for an empty file."""
     has_table = connection.execute(
         "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'migration'"
     ).fetchone()
