@@ -17,6 +17,7 @@ def evidence() -> Evidence:
     return Evidence(
         question=np.array([0.8, 0.6, 0.0, 0.0], dtype=np.float32),
         vectors=UNIT[:3],
+        documents=np.arange(3),
         walk=np.array([0.5, 0.3, 0.0]),
         fused=np.array([1.0, 0.2, 0.6]),
         ranks=np.array([0, 5, 2]),
@@ -60,6 +61,11 @@ def test_an_entity_that_neither_is_about_links_less() -> None:
     assert link[0, 1] == pytest.approx(0.7 * 0.8)
 
 
+def test_a_link_within_a_document_is_worth_less() -> None:
+    about, link = links(replace(evidence(), documents=np.array([4, 4, 7])))
+    assert about[1, 0] == link[0, 1] == pytest.approx(0.3 * 0.8)
+
+
 def test_the_residual_question_prefers_what_the_best_passage_leaves_open() -> None:
     found = column(features(evidence()), "residual")
     assert found[1] > found[2]
@@ -81,6 +87,7 @@ def test_one_passage_alone_has_nobody_beside_it() -> None:
     alone = Evidence(
         question=one.question,
         vectors=one.vectors[:1],
+        documents=one.documents[:1],
         walk=one.walk[:1],
         fused=one.fused[:1],
         ranks=one.ranks[:1],

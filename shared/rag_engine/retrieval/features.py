@@ -36,6 +36,9 @@ ALPHA: Final = 0.7
 SHARED: Final = 0.7
 """Worth of a link by an entity that neither passage is about."""
 
+SAME_DOCUMENT: Final = 0.3
+"""Worth of a link within a document: its passages share their title and repeat each other."""
+
 _FLOOR: Final = -6.0
 """Logarithm of the least PageRank that is told apart from none."""
 
@@ -47,6 +50,7 @@ class Evidence:
     Attributes:
         question: Vector of the question, shape `(d,)`; all zero when dense search does not count.
         vectors: Shape `(n, d)`.
+        documents: Which document each passage is of, shape `(n,)`, numbered in any way.
         walk: PageRank, shape `(n,)`.
         fused: Scores of the first stage, shape `(n,)`, 0 for a passage it lacks.
         ranks: Ranks in the first stage from 0, shape `(n,)`.
@@ -60,6 +64,7 @@ class Evidence:
 
     question: Float32
     vectors: Float32
+    documents: npt.NDArray[np.int64]
     walk: Floats
     fused: Floats
     ranks: npt.NDArray[np.int64]
@@ -107,9 +112,11 @@ def links(evidence: Evidence) -> tuple[Floats, Floats]:
     unnamed = np.where(evidence.named, 0.0, evidence.entity_rarity)
     about = _strongest(evidence.subjects * unnamed, evidence.mentions)
     shared = _strongest(evidence.mentions * unnamed, evidence.mentions)
-    np.fill_diagonal(about, 0.0)
-    np.fill_diagonal(shared, 0.0)
-    return about, np.maximum(np.maximum(about, about.T), SHARED * shared)
+    link = np.maximum(np.maximum(about, about.T), SHARED * shared)
+    same = evidence.documents[:, None] == evidence.documents[None, :]
+    worth = np.where(same, SAME_DOCUMENT, 1.0)
+    np.fill_diagonal(worth, 0.0)
+    return about * worth, link * worth
 
 
 def _strongest(rows: Floats | Float32, columns: Floats | Float32) -> Floats:

@@ -39,7 +39,7 @@ RARITY_POWER: Final = 0.5
 SUBJECT: Final = 2000
 """Weight of a mention, in thousandths, from which the passage is about the entity."""
 
-WEIGHTS: Final = np.array((0.46, 1.50, 2.21, 2.39, 4.29, 1.73, 2.08, 9.74))
+WEIGHTS: Final = np.array((0.43, 1.19, 2.61, 2.36, 5.30, 1.94, 2.06, 8.06))
 """Of each of `features.NAMES`; learned, as docs/explanation/retrieval.md says."""
 
 
@@ -138,16 +138,18 @@ async def evidence_of(
     place = ranks(pool, found.ids)
     fused = np.zeros(len(pool), dtype=np.float64)
     fused[place < len(found.ids)] = found.scores[place[place < len(found.ids)]]
+    documents, has = await _words(reader, pool, words)
     vectors = await reader.vectors("chunk", pool)
     if not plan.dense:  # vectors of a script the model does not know are all alike
         vectors, vector = vectors * 0.0, vector * 0.0
     return Evidence(
         question=vector,
         vectors=vectors,
+        documents=documents,
         walk=walk,
         fused=fused,
         ranks=np.where(place < len(found.ids), place, 99),
-        words=await _words(reader, pool, words),
+        words=has,
         rarity=rarity / max(float(rarity.sum()), 1e-9),
         mentions=mentioned,
         subjects=about,
@@ -174,20 +176,21 @@ async def _mentions(
     return every[telling], mentioned[:, telling], about[:, telling]
 
 
-async def _words(reader: Reader, pool: Ids, words: Sequence[str]) -> Floats:
-    """Whether each of `words` stands in each passage, its title or its headings."""
+async def _words(reader: Reader, pool: Ids, words: Sequence[str]) -> tuple[Ids, Floats]:
+    """The documents of the passages, numbered, and which of `words` stand in each passage.
+
+    Its title and its headings count as the passage's.
+    """
     chunks = await reader.chunks([ChunkId(id) for id in pool.tolist()])
-    titles = {
-        document.id: document.title or ""
-        for document in await reader.documents(
-            list(dict.fromkeys(chunk.document_id for chunk in chunks if chunk))
-        )
-        if document
-    }
+    names = list(dict.fromkeys(chunk.document_id for chunk in chunks if chunk))
+    titles = [one.title or "" if one else "" for one in await reader.documents(names)]
+    numbers = {name: number for number, name in enumerate(names)}
     table = np.zeros((len(pool), len(words)), dtype=np.float64)
+    documents = np.full(len(pool), -1, dtype=np.int64)
     for row, chunk in enumerate(chunks):
         if chunk:
-            title = titles.get(chunk.document_id, "")
-            has = set(tokenize("\n".join((title, *chunk.heading_path, chunk.text))))
+            documents[row] = numbers[chunk.document_id]
+            lines = (titles[documents[row]], *chunk.heading_path, chunk.text)
+            has = set(tokenize("\n".join(lines)))
             table[row] = [word in has for word in words]
-    return table
+    return documents, table
