@@ -158,6 +158,27 @@ async def first_answer(folder: Path) -> None:
     await control.aclose()
 
 
+def plot(rows: list[dict[str, object]], path: Path) -> None:
+    """Bars of the median and the 95th percentile; nothing happens where matplotlib is missing."""
+    try:
+        from matplotlib import pyplot as plt
+    except ImportError:
+        print("No plot: matplotlib is not installed (pip install matplotlib).")
+        return
+    timed_rows = [row for row in rows if "p50_ms" in row]
+    figure, axes = plt.subplots(figsize=(8, 0.6 + 0.6 * len(timed_rows)))
+    names = [str(row["what"]) for row in timed_rows]
+    axes.barh(
+        names, [row["p95_ms"] for row in timed_rows], color="#c9d6e8", label="95th percentile"
+    )
+    axes.barh(names, [row["p50_ms"] for row in timed_rows], color="#33557f", label="median")
+    axes.invert_yaxis()
+    axes.set_xlabel("milliseconds")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -177,6 +198,7 @@ def main() -> None:
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
+        plot(rows, arguments.json.with_suffix(".png"))
 
 
 if __name__ == "__main__":
