@@ -7,8 +7,9 @@ A ZIP file that any store can be filled from without a model:
     documents/<number>.json    a document, its chunks and their evidence
     documents/<number>.npy     float16: its chunks' vectors, then those of names not seen before
 
-An import checks the whole table of contents before it writes anything, and goes through the queue
-and the store like any ingestion: it can be repeated, and a document that is there already is left.
+An import checks the whole table of contents before it writes anything, and each document's record
+before it writes anything of that document. It goes through the queue and the store like any
+ingestion: it can be repeated, and a document that is there already is left.
 """
 
 from __future__ import annotations
@@ -19,30 +20,38 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
-from rag_engine.core.evidence import entity_ids
+from rag_engine.core.evidence import canonical, entity_ids
 from rag_engine.core.ids import EntityId, chunk_id
 from rag_engine.core.models import (
-    Assertion,
     Chunk,
     Document,
     Extraction,
-    Mention,
-    Metadata,
     Stage,
     Submission,
     VersionStatus,
 )
 from rag_engine.core.names import entity_key
+from rag_engine.core.submissions import check_submission
 from rag_engine.engine import Engine
-from rag_engine.errors import ArchiveRejected, DocumentUnreadable, ModelMismatch, StoreUnavailable
+from rag_engine.errors import (
+    ArchiveRejected,
+    DocumentUnreadable,
+    InvalidRequest,
+    LeaseLost,
+    ModelMismatch,
+    StoreUnavailable,
+)
 from rag_engine.ingest.embed import embed_names, texts_of
 from rag_engine.ingest.write import gather
 from rag_engine.ports.storage import Job, Reader, Vectors, Workspace
@@ -56,9 +65,14 @@ _PAGE: Final = 100
 _LEASE_SECONDS: Final = 600.0
 _ENTRY: Final = re.compile(r"manifest\.json|blobs/[0-9a-f]{64}|documents/[0-9]{8}\.(?:json|npy)")
 
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
 _KINDS: Final = ("json", "npy")
+_UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
+_DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+"""What `zipfile` raises where an entry is cut, changed, encrypted or packed in another way."""
 
-Record = TypeVar("Record", Document, Submission)
+T = TypeVar("T")
+P = ParamSpec("P")
 
 Progress = Callable[[int, int], None]
 """Told how many documents are done, and of how many."""
@@ -73,6 +87,45 @@ class Manifest:
     model: str
     dimensions: int
     documents: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What an import came to.
+
+    Attributes:
+        written: Documents that were written.
+        kept: Documents that were there already, and stay as they are.
+        unfinished: Documents that another process works on, or that wait to be tried again.
+    """
+
+    written: int = 0
+    kept: int = 0
+    unfinished: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Passage:
+    """A chunk without what follows from the version it belongs to."""
+
+    ordinal: int
+    text: str
+    start: int
+    end: int
+    tokens: int
+    pages: tuple[int, int] | None
+    heading_path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    """`documents/<number>.json`."""
+
+    document: Document
+    submission: Submission
+    chunks: tuple[_Passage, ...]
+    extractions: tuple[Extraction, ...]
+    names: tuple[str, ...]
 
 
 async def export_workspace(engine: Engine, workspace: str, path: Path, progress: Progress) -> int:
@@ -103,11 +156,26 @@ async def export_workspace(engine: Engine, workspace: str, path: Path, progress:
 
 @asynccontextmanager
 async def _zip_file(path: Path, mode: Literal["r", "w"]) -> AsyncIterator[zipfile.ZipFile]:
-    file = await asyncio.to_thread(zipfile.ZipFile, path, mode, zipfile.ZIP_DEFLATED)
+    file = await _whole(zipfile.ZipFile, path, mode, zipfile.ZIP_DEFLATED)
     try:
         yield file
     finally:
-        await asyncio.to_thread(file.close)
+        await _whole(file.close)
+
+
+async def _whole(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run something in a thread; when cancelled, wait for its end: a thread cannot be stopped.
+
+    Whatever comes next (closing the file, deleting it) would meet it in the middle of a write.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait({running})
+        if not running.cancelled():
+            running.exception()  # seen; that somebody wants to stop outranks it
+        raise
 
 
 class _Exporter:
@@ -199,17 +267,18 @@ class _Exporter:
         return new
 
     async def _write(self, name: str, content: bytes) -> None:
-        await asyncio.to_thread(self._file.writestr, name, content)
+        await _whole(self._file.writestr, name, content)
 
 
-async def import_workspace(engine: Engine, workspace: str, path: Path, progress: Progress) -> int:
+async def import_workspace(
+    engine: Engine, workspace: str, path: Path, progress: Progress
+) -> Imported:
     """Fill a workspace from an archive; what it holds already stays.
 
-    Returns:
-        How many documents were written: those that were there already are not counted.
-
     Raises:
-        ArchiveRejected: The file is not a whole, safe archive. Nothing was written.
+        ArchiveRejected: The file is not a whole, safe archive. Nothing was written if its table of
+            contents or its manifest is at fault. If a document is, those before it were written
+            and stay, and importing a whole archive goes on from there.
         ModelMismatch: Its vectors were made by another model. Nothing was written.
     """
     try:
@@ -245,11 +314,15 @@ def _check(file: zipfile.ZipFile, path: Path) -> Manifest:
     if "manifest.json" not in names:
         raise _rejected(path, "it has no manifest")
     try:
-        manifest = Manifest(**json.loads(file.read("manifest.json")))
-    except (TypeError, ValueError) as error:
-        raise _rejected(path, f"its manifest cannot be read: {error}") from error
+        manifest = TypeAdapter(Manifest).validate_json(
+            _content(file, "manifest.json", path), strict=True
+        )
+    except ValidationError as error:
+        raise _rejected(path, f"its manifest cannot be read: {_first(error)}") from error
     if manifest.format != FORMAT or manifest.version != VERSION:
         raise _rejected(path, f"it is {manifest.format!r} version {manifest.version!r}")
+    if not 0 <= manifest.documents <= len(names):
+        raise _rejected(path, f"it cannot hold {manifest.documents} documents")
     wanted = {f"documents/{n:08d}.{kind}" for n in range(manifest.documents) for kind in _KINDS}
     if wanted != {name for name in names if name.startswith("documents/")}:
         raise _rejected(path, f"it does not hold the {manifest.documents} documents it should")
@@ -265,47 +338,69 @@ class _Importer:
         self._file = file
         self._path = path
 
-    async def run(self, manifest: Manifest, progress: Progress) -> int:
-        written = 0
+    async def run(self, manifest: Manifest, progress: Progress) -> Imported:
+        counts = Counter[str]()
         for number in range(manifest.documents):
-            written += await self._import(number)
+            counts[await self._import(number)] += 1
             progress(number + 1, manifest.documents)
-        return written
+        return Imported(**counts)
 
-    async def _import(self, number: int) -> bool:
-        record = json.loads(await self._read(f"documents/{number:08d}.json"))
-        content = await self._read(f"documents/{number:08d}.npy")
-        try:
-            vectors = np.load(io.BytesIO(content), allow_pickle=False).astype(np.float32)
-            document = _tupled(Document(**record["document"]))
-            submission = _tupled(Submission(**record["submission"]))
-            extractions = [_extraction_of(one) for one in record["extractions"]]
-            names = dict(zip(record["names"], vectors[len(extractions) :], strict=True))
-        except (KeyError, TypeError, ValueError) as error:
-            raise _rejected(self._path, f"document {number} cannot be read: {error}") from error
+    async def _import(self, number: int) -> Literal["written", "kept", "unfinished"]:
+        record, vectors = await self._record(f"documents/{number:08d}")
+        document = record.document
+        if await self._is_there(record.submission):
+            return "kept"
         await self._put_blobs(document)
-        version = await self._workspace.queue.accept(submission)
+        queue = self._workspace.queue
+        version = await queue.accept(record.submission)
         if version.status is VersionStatus.INDEXED:
-            return False
-        job = await self._workspace.queue.claim("import", _LEASE_SECONDS, document_id=document.id)
+            return "kept"
+        job = await queue.claim("import", _LEASE_SECONDS, document_id=document.id)
         if job is None:
-            return False  # a worker took it, and ingests it from its original
-        chunks = [_chunk_of(one, job) for one in record["chunks"]]
-        await self._write(job, document, chunks, extractions, vectors[: len(chunks)], names)
-        return True
+            return "unfinished"
+        try:
+            if job.version.submission != record.submission:  # a newer wish came in between
+                await queue.fail(job.lease, "An import let go of it.", retry_in=0.0)
+                return "unfinished"
+            await self._write(job, record, vectors)
+        except BaseException:
+            # Not left leased: a repeated import, or a worker, goes on with it at once.
+            with suppress(LeaseLost):
+                reason = "The import was interrupted. Repeat it with: rag-engine import FILE"
+                await asyncio.shield(queue.fail(job.lease, reason, retry_in=0.0))
+            raise
+        return "written"
 
-    async def _write(
-        self,
-        job: Job,
-        document: Document,
-        chunks: Sequence[Chunk],
-        extractions: Sequence[Extraction],
-        vectors: Vectors,
-        names: Mapping[str, Vectors],
-    ) -> None:
+    async def _is_there(self, submission: Submission) -> bool:
+        """Whether the workspace has the document already, whichever version of it.
+
+        What an interrupted import left unfinished is not there yet.
+        """
+        newest = await self._workspace.queue.version(submission.document_id)
+        if newest is not None and newest.status in _UNFINISHED:
+            return newest.submission != submission
+        async with self._workspace.store.snapshot() as reader:
+            [document] = await reader.documents([submission.document_id])
+        return document is not None
+
+    async def _record(self, name: str) -> tuple[_Record, Vectors]:
+        """A document's record and vectors, found to be whole before anything of it is written."""
+        text, content = await self._read(f"{name}.json"), await self._read(f"{name}.npy")
+        dimensions = self._engine.pipeline.embedder.dimensions
+        try:
+            return await asyncio.to_thread(_parsed, text, content, dimensions)
+        except ValidationError as error:
+            raise _rejected(self._path, f"{name!r} cannot be read: {_first(error)}") from error
+        except (ValueError, EOFError, KeyError, InvalidRequest) as error:
+            raise _rejected(self._path, f"{name!r} cannot be read: {error}") from error
+
+    async def _write(self, job: Job, record: _Record, vectors: Vectors) -> None:
         store, pipeline = self._workspace.store, self._engine.pipeline
+        document = record.document
+        chunks = [_chunk_of(passage, job) for passage in record.chunks]
+        names = dict(zip(record.names, vectors[len(chunks) :], strict=True))
         texts = texts_of(chunks, document.title, pipeline.size)
-        evidence = gather(chunks, texts, extractions, vectors)
+        evidence = gather(chunks, texts, record.extractions, vectors[: len(chunks)])
         missing = await store.stage(job.lease, evidence)
         unknown = [key for key in missing if key not in names]
         embedded = dict(zip(unknown, await embed_names(unknown, pipeline.embedder), strict=True))
@@ -322,16 +417,61 @@ class _Importer:
         await store.finish(job.lease)
 
     async def _put_blobs(self, document: Document) -> None:
-        for hash in dict.fromkeys((document.content_hash, document.parsed_hash)):
+        for hash in filter(None, dict.fromkeys((document.content_hash, document.parsed_hash))):
             stored, _ = await self._engine.blobs.put(await self._read(f"blobs/{hash}"))
             if stored != hash:
                 raise _rejected(self._path, f"the bytes of blob {hash!r} are not its own")
 
     async def _read(self, name: str) -> bytes:
-        try:
-            return await asyncio.to_thread(self._file.read, name)
-        except KeyError as error:
-            raise _rejected(self._path, f"it lacks {name!r}") from error
+        return await asyncio.to_thread(_content, self._file, name, self._path)
+
+
+def _content(file: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    try:
+        return file.read(name)
+    except KeyError as error:
+        raise _rejected(path, f"it lacks {name!r}") from error
+    except _DAMAGED as error:
+        raise _rejected(path, f"{name!r} cannot be read: {error}") from error
+
+
+def _parsed(text: bytes, content: bytes, dimensions: int) -> tuple[_Record, Vectors]:
+    """A document as its two entries tell it.
+
+    Raises:
+        ValueError: They are damaged, or what they say does not fit together. The same goes for
+            `EOFError`, `KeyError` and `InvalidRequest`.
+    """
+    record = TypeAdapter(_Record).validate_json(text, strict=True)
+    submission, document = record.submission, record.document
+    check_submission(
+        submission.document_id,
+        submission.source,
+        submission.root,
+        submission.title,
+        submission.metadata,
+    )
+    if submission.document_id != document.id or submission.content_hash != document.content_hash:
+        raise ValueError("it is a document and the submission of another one")
+    for hash in (document.content_hash, document.parsed_hash or document.content_hash):
+        if not _HASH.fullmatch(hash):
+            raise ValueError(f"{hash!r} is no SHA-256")
+    if [one.ordinal for one in record.chunks] != list(range(len(record.extractions))):
+        raise ValueError("its chunks are not those whose evidence it holds")
+    for extraction in record.extractions:
+        canonical(extraction)
+    vectors = np.load(io.BytesIO(content), allow_pickle=False)
+    wanted = (len(record.chunks) + len(record.names), dimensions)
+    if vectors.shape != wanted or vectors.dtype.kind != "f":
+        raise ValueError(f"its vectors are {vectors.shape}, not {wanted}")
+    return record, vectors.astype(np.float32)
+
+
+def _first(error: ValidationError) -> str:
+    """The first of the mistakes that were found, in a line."""
+    found = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, found["loc"]))
+    return f"{place}: {found['msg']}" if place else found["msg"]
 
 
 def _rejected(path: Path, reason: str) -> ArchiveRejected:
@@ -352,32 +492,17 @@ def _chunk_record(chunk: Chunk) -> dict[str, Any]:
     return record
 
 
-def _chunk_of(record: Mapping[str, Any], job: Job) -> Chunk:
+def _chunk_of(passage: _Passage, job: Job) -> Chunk:
     id, version = job.lease.document_id, job.lease.version
-    pages = record["pages"]
     return Chunk(
-        **{
-            **record,
-            "id": chunk_id(id, version, record["ordinal"]),
-            "document_id": id,
-            "version": version,
-            "pages": (pages[0], pages[1]) if pages else None,
-            "heading_path": tuple(record["heading_path"]),
-        }
-    )
-
-
-def _tupled(record: Record) -> Record:
-    """A record with the lists in its metadata made tuples again."""
-    metadata: Metadata = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in record.metadata.items()
-    }
-    return replace(record, metadata=metadata)
-
-
-def _extraction_of(record: Mapping[str, Any]) -> Extraction:
-    return Extraction(
-        mentions=tuple(Mention(**one) for one in record["mentions"]),
-        assertions=tuple(Assertion(**one) for one in record["assertions"]),
+        id=chunk_id(id, version, passage.ordinal),
+        document_id=id,
+        version=version,
+        ordinal=passage.ordinal,
+        text=passage.text,
+        start=passage.start,
+        end=passage.end,
+        tokens=passage.tokens,
+        pages=passage.pages,
+        heading_path=passage.heading_path,
     )

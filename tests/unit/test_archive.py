@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +17,7 @@ from engines import put, small_engine
 from rag_engine import Engine, Question
 from rag_engine.adapters.models.fake import HashEmbedder
 from rag_engine.archive import export_workspace, import_workspace
+from rag_engine.core.models import Submission, VersionStatus
 from rag_engine.errors import ArchiveRejected, DocumentUnreadable, ModelMismatch
 from rag_engine.testing.observation import differences, observed
 
@@ -43,7 +49,7 @@ async def test_an_imported_workspace_equals_the_exported_one(tmp_path: Path) -> 
     archive = await exported(tmp_path)
     first = await small_engine(tmp_path / "first")
     second = await small_engine(tmp_path / "second")
-    assert await import_workspace(second, "default", archive, silent) == 2
+    assert (await import_workspace(second, "default", archive, silent)).written == 2
     one, other = await first.workspace(), await second.workspace()
     assert differences(await observed(one), await observed(other)) == []
     assert await first.blobs.hashes() == await second.blobs.hashes()
@@ -57,7 +63,7 @@ async def test_importing_twice_or_submitting_again_changes_nothing(tmp_path: Pat
     archive = await exported(tmp_path)
     engine = await small_engine(tmp_path / "second")
     await import_workspace(engine, "default", archive, silent)
-    assert await import_workspace(engine, "default", archive, silent) == 0
+    assert (await import_workspace(engine, "default", archive, silent)).written == 0
     await put(engine, "brand", TEXTS["brand"], metadata={"tags": ("a", "b"), "year": 1843})
     assert (await engine.document("brand")).version == 1
     await engine.aclose()
@@ -135,4 +141,160 @@ async def test_an_export_that_fails_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="no blob"):
         await export_workspace(engine, "default", tmp_path / "out.zip", silent)
     assert not list(tmp_path.glob("out.zip*"))
+    await engine.aclose()
+
+
+async def test_an_import_puts_nothing_old_over_what_is_there(tmp_path: Path) -> None:
+    archive = await exported(tmp_path)
+    engine = await small_engine(tmp_path / "second")
+    await put(engine, "brand", "# Ada Brand\n\nAda Brand moved to Leeds.")
+    await engine.submit(b"Wanted, but not indexed yet.", document_id="lighthouse", source="l.md")
+    done = await import_workspace(engine, "default", archive, silent)
+    assert (done.written, done.kept, done.unfinished) == (0, 2, 0)
+    assert (await engine.document("brand")).version == 1
+    queue = (await engine.workspace()).queue
+    waiting = await queue.version("lighthouse")
+    assert waiting is not None
+    assert (waiting.number, waiting.status) == (1, VersionStatus.PENDING)
+    await engine.aclose()
+
+
+async def test_what_answers_stays_although_its_replacement_failed(tmp_path: Path) -> None:
+    archive = await exported(tmp_path)
+    engine = await small_engine(tmp_path / "second")
+    await put(engine, "brand", "# Ada Brand\n\nAda Brand moved to Leeds.")
+    await engine.submit(b"%PDF-1.4 broken", document_id="brand", source="brand.pdf")
+    await engine.work("default")
+    done = await import_workspace(engine, "default", archive, silent)
+    assert (done.written, done.kept) == (1, 1)
+    assert (await engine.document("brand")).version == 1
+    await engine.aclose()
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, OSError])
+async def test_an_import_that_is_interrupted_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    archive = await exported(tmp_path)
+    engine = await small_engine(tmp_path / "second")
+    opened = await engine.control.open("default", create=True)
+    with monkeypatch.context() as patched:
+
+        async def broken(*_: object) -> None:
+            raise error
+
+        patched.setattr(type(opened.store), "finish", broken)
+        with pytest.raises((asyncio.CancelledError, DocumentUnreadable)):
+            await import_workspace(engine, "default", archive, silent)
+    assert await opened.queue.versions(status=VersionStatus.RUNNING) == []
+    done = await import_workspace(engine, "default", archive, silent)
+    assert (done.written, done.unfinished) == (2, 0)
+    await engine.aclose()
+
+
+async def test_what_another_process_works_on_is_not_counted_as_written(tmp_path: Path) -> None:
+    archive = await exported(tmp_path)
+    with zipfile.ZipFile(archive) as file:
+        record = json.loads(file.read("documents/00000000.json"))
+    engine = await small_engine(tmp_path / "second")
+    opened = await engine.control.open("default", create=True)
+    metadata = {"tags": ("a", "b"), "year": 1843}
+    await opened.queue.accept(Submission(**record["submission"] | {"metadata": metadata}))
+    assert await opened.queue.claim("another", 600.0) is not None
+    done = await import_workspace(engine, "default", archive, silent)
+    assert (done.written, done.kept, done.unfinished) == (1, 0, 1)
+    await engine.aclose()
+
+
+async def test_an_export_that_is_cancelled_in_the_middle_of_a_write_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = await filled(tmp_path / "first")
+    writing = threading.Event()
+    write = zipfile._ZipWriteFile.write  # type: ignore[attr-defined]
+
+    def slow(*arguments: Any) -> Any:
+        writing.set()
+        time.sleep(0.3)
+        return write(*arguments)
+
+    monkeypatch.setattr(zipfile._ZipWriteFile, "write", slow)  # type: ignore[attr-defined]
+    task = asyncio.create_task(export_workspace(engine, "default", tmp_path / "out.zip", silent))
+    await asyncio.to_thread(writing.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not list(tmp_path.glob("out.zip*"))
+    await engine.aclose()
+
+
+def _changed(archive: Path, name: str, change: Callable[[Any], object]) -> Path:
+    """A copy in which one JSON entry is another one."""
+    with zipfile.ZipFile(archive) as file:
+        record = json.loads(file.read(name))
+    change(record)
+    return _rewritten(archive, {name: json.dumps(record).encode()})
+
+
+SECOND = "documents/00000001.json"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record.pop("document"),
+        lambda record: record["chunks"][0].pop("ordinal"),
+        lambda record: record["chunks"][0].update(ordinal=7),
+        lambda record: record["chunks"][0].update(pages=[1]),
+        lambda record: record["document"].update(size="large"),
+        lambda record: record["document"].update(id="another"),
+        lambda record: record["document"].update(parsed_hash="../evil"),
+        lambda record: record["submission"].update(metadata={"tags": {"a": 1}}),
+        lambda record: record["extractions"].append({"mentions": [], "assertions": []}),
+        lambda record: record["names"].append("a name without a vector"),
+        lambda record: record["extractions"][0]["assertions"].append({"source": "no mention"}),
+    ],
+)
+async def test_a_damaged_document_is_named_and_leaves_no_job(
+    tmp_path: Path, change: Callable[[Any], object]
+) -> None:
+    archive = await exported(tmp_path)
+    engine = await small_engine(tmp_path / "second")
+    with pytest.raises(ArchiveRejected, match=r"changed\.zip.*00000001"):
+        await import_workspace(engine, "default", _changed(archive, SECOND, change), silent)
+    assert (await engine.stats()).documents == 1
+    queue = (await engine.workspace()).queue
+    assert [one.status for one in await queue.versions()] == [VersionStatus.INDEXED]
+    # And a whole copy of it goes on from there.
+    assert (await import_workspace(engine, "default", archive, silent)).written == 1
+    await engine.aclose()
+
+
+@pytest.mark.parametrize(
+    "entry", [{SECOND: b"{"}, {SECOND: b"\xff"}, {"documents/00000001.npy": b""}]
+)
+async def test_an_entry_that_is_not_even_of_its_format_is_named(
+    tmp_path: Path, entry: dict[str, bytes | None]
+) -> None:
+    archive = _rewritten(await exported(tmp_path), entry)
+    engine = await small_engine(tmp_path / "second")
+    with pytest.raises(ArchiveRejected, match=r"changed\.zip.*00000001"):
+        await import_workspace(engine, "default", archive, silent)
+    assert (await engine.stats()).documents == 1
+    await engine.aclose()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"documents": "2"}, {"documents": -1}, {"documents": None}, {"dimensions": "8"}, {"model": 1}],
+)
+async def test_a_manifest_with_values_of_other_types_is_refused(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    archive = await exported(tmp_path)
+    changed = _changed(archive, "manifest.json", lambda record: record.update(change))
+    engine = await small_engine(tmp_path / "second")
+    with pytest.raises(ArchiveRejected, match=r"changed\.zip"):
+        await import_workspace(engine, "default", changed, silent)
+    assert await engine.control.workspaces() == []
     await engine.aclose()

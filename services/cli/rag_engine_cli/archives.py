@@ -16,6 +16,7 @@ from rag_engine_cli.terminal import Terminal, in_words, plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rag_engine.archive import Imported
     from rag_engine.engine import Engine
 
 Progress = Callable[[int, int], None]
@@ -64,14 +65,30 @@ def import_(session: Session, file: Path) -> None:
       rag-engine import papers.zip --workspace papers
     """
     with _progress(session.terminal, "importing") as progress:
-        count = session.run(lambda engine: _import(engine, session, file, progress))
-    session.terminal.record({"file": str(file), "documents": count})
-    session.terminal.line(
-        f"{plural(count, 'document')} imported into workspace {session.workspace!r}."
+        done = session.run(lambda engine: _import(engine, session, file, progress))
+    warnings = []
+    if done.unfinished:
+        warnings.append(
+            f"{plural(done.unfinished, 'document')} of it wait in the queue, or are being worked "
+            "on by another process. Go on with: rag-engine ingest"
+        )
+    session.terminal.record(
+        {
+            "file": str(file),
+            "documents": done.written,
+            "kept": done.kept,
+            "unfinished": done.unfinished,
+            "warnings": warnings,
+        }
     )
+    kept = f" {done.kept:,} there already." if done.kept else ""
+    session.terminal.line(
+        f"{plural(done.written, 'document')} imported into workspace {session.workspace!r}.{kept}"
+    )
+    session.terminal.warn(warnings)
 
 
-async def _import(engine: Engine, session: Session, file: Path, progress: Progress) -> int:
+async def _import(engine: Engine, session: Session, file: Path, progress: Progress) -> Imported:
     from rag_engine.archive import import_workspace
 
     return await import_workspace(engine, session.workspace, file, progress)
