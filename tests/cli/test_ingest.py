@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from command_line import DOCUMENTS, write_documents
+from rag_engine.settings import load
+from rag_engine.wiring import build
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,3 +149,27 @@ def test_a_pattern_that_matches_nothing_is_a_mistake(run: Run, tmp_path: Path) -
     done = run("ingest", f"{tmp_path}/*.pdf")
     assert done.code == 2
     assert "No file matches" in done.error
+
+
+async def left_running(data: Path, file: Path, seconds: float) -> None:
+    """What a process leaves behind that was killed in the middle of a document."""
+    engine = await asyncio.to_thread(lambda: build(load(data_dir=data)))
+    version = await engine.submit(file, document_id=str(file), source=file.name)
+    queue = (await engine.workspace()).queue
+    assert await queue.claim("killed", seconds, document_id=version.document_id)
+    await engine.aclose()
+
+
+def test_what_a_killed_process_worked_on_is_waited_for_and_done(
+    run: Run, filled: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "left.txt").write_text("The ferry was left on the other bank.\n")
+    asyncio.run(left_running(filled, tmp_path / "left.txt", 4.0))
+    assert run("documents", "list", "--json").json["waiting"] == 1
+    asked = run("query", "Who founded the bakery?", "--json").json
+    assert "1 document in the queue cannot be found yet" in asked["warnings"][0]
+    done = run("ingest")
+    assert done.code == 0
+    assert "Waiting for 1 document that another process works on" in done.out
+    assert "indexed    left.txt" in done.out
+    assert run("query", "Who founded the bakery?", "--json").json["warnings"] == []

@@ -14,7 +14,7 @@ from rag_engine.core.models import Document, Version, VersionStatus
 from rag_engine.errors import InvalidRequest, NotFound
 from rag_engine_cli.files import absolute
 from rag_engine_cli.options import shared_options
-from rag_engine_cli.plan import ALL
+from rag_engine_cli.plan import ALL, unfinished
 from rag_engine_cli.records import document_record, metadata_record, moment, version_record
 from rag_engine_cli.session import Session, pass_session
 from rag_engine_cli.terminal import in_words, plural
@@ -94,14 +94,14 @@ async def _list(
     )
     queue = (await engine.workspace(session.workspace)).queue
     failed = await queue.versions(status=VersionStatus.FAILED, limit=ALL)
-    waiting = await queue.versions(status=VersionStatus.PENDING, limit=ALL)
+    waiting = await unfinished(queue)
     terminal = session.terminal
     terminal.record(
         {
             "documents": [document_record(document) for document in page.documents],
             "next": page.next,
             "failed": [version_record(version) for version in failed],
-            "waiting": len(waiting),
+            "waiting": waiting,
         }
     )
     if page.documents:
@@ -112,9 +112,7 @@ async def _list(
     if page.next:
         terminal.line(f"\nThere are more: --after {page.next!r}")
     if waiting:
-        terminal.line(
-            f"\n{plural(len(waiting), 'document')} in the queue. Go on: rag-engine ingest"
-        )
+        terminal.line(f"\n{plural(waiting, 'document')} in the queue. Go on: rag-engine ingest")
     if failed:
         terminal.line(f"\n{plural(len(failed), 'document')} failed:")
         for version in failed[:_LISTED_FAILURES]:

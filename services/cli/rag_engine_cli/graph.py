@@ -49,11 +49,11 @@ def show(session: Session, name: tuple[str, ...], filters: tuple[str, ...]) -> N
 
 
 async def _show(engine: Engine, session: Session, name: str, filters: tuple[str, ...]) -> None:
-    await check_workspace(engine, session)
+    warnings = await check_workspace(engine, session)
     found = await engine.graph(name, session.workspace, filter=filter_of(filters))
     terminal = session.terminal
     _print(terminal, found)
-    terminal.record(_record(found))
+    terminal.record(_record(found) | {"warnings": warnings})
 
 
 def _print(terminal: Terminal, found: Neighbourhood) -> None:

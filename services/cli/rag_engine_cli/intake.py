@@ -41,6 +41,7 @@ class Intake:
         """
         if not plan.steps and not plan.waiting:
             return
+        await self._await_all(plan.waiting)
         submitting = asyncio.create_task(self._submit(plan.steps))
         try:
             while True:
@@ -55,6 +56,16 @@ class Intake:
             submitting.cancel()
             await asyncio.wait({submitting})
         submitting.result()
+
+    async def _await_all(self, ids: Sequence[str]) -> None:
+        """Documents that were in the queue before are waited for, whoever holds their lease."""
+        if not ids:
+            return
+        queue = (await self._engine.workspace(self._workspace)).queue
+        for id in ids:
+            version = await queue.version(id)
+            if version is not None and version.status in _UNFINISHED:
+                self._waiting[id] = version
 
     async def _submit(self, steps: Sequence[Step]) -> None:
         for step in steps:

@@ -22,6 +22,7 @@ from rag_engine_cli.terminal import in_words
 
 if TYPE_CHECKING:
     from rag_engine.engine import Engine
+    from rag_engine.ports.storage import JobQueue
 
 ALL: Final = 1 << 31
 """More versions than a workspace has."""
@@ -100,6 +101,11 @@ async def known_versions(engine: Engine, workspace: str) -> dict[str, Version]:
     except NotFound:
         return {}
     return {version.document_id: version for version in await opened.queue.versions(limit=ALL)}
+
+
+async def unfinished(queue: JobQueue) -> int:
+    """How many documents wait in the queue, or are being worked on by some process."""
+    return sum([len(await queue.versions(status=status, limit=ALL)) for status in _UNFINISHED])
 
 
 def waiting_in(known: Mapping[str, Version]) -> list[str]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rag_engine.core.models import DEFAULT_WORKSPACE, VersionStatus
+from rag_engine.core.models import DEFAULT_WORKSPACE
 from rag_engine.errors import NotFound
 from rag_engine_cli.options import shared_options
-from rag_engine_cli.plan import ALL
+from rag_engine_cli.plan import unfinished
 from rag_engine_cli.records import reference_record
 from rag_engine_cli.session import Session, pass_session
 from rag_engine_cli.terminal import Terminal, plural
@@ -109,21 +109,21 @@ async def _query(engine: Engine, session: Session, text: str, chosen: dict[str, 
     from rag_engine.retrieval.answer import Answer
 
     question = _question(engine, session, text, chosen)
-    await check_workspace(engine, session)
+    warnings = await check_workspace(engine, session)
     terminal = session.terminal
     wrapper = Wrapper(terminal.width)
     async for event in engine.stream(question):
         if isinstance(event, Answer):
             terminal.line(wrapper.flush())
             _print_sources(terminal, event)
-            terminal.record(_answer_record(event))
+            terminal.record(_answer_record(event, warnings))
         else:
             terminal.piece(wrapper.feed(event.text))
 
 
 async def _search(engine: Engine, session: Session, text: str, chosen: dict[str, Any]) -> None:
     question = _question(engine, session, text, chosen)
-    await check_workspace(engine, session)
+    warnings = await check_workspace(engine, session)
     found = await engine.search(question)
     terminal = session.terminal
     for passage in found.context.passages:
@@ -131,11 +131,15 @@ async def _search(engine: Engine, session: Session, text: str, chosen: dict[str,
     if not found.context.passages:
         terminal.line("No relevant passage was found.")
     terminal.warn(found.warnings)
-    terminal.record(_found_record(found))
+    terminal.record(_found_record(found, warnings))
 
 
-async def check_workspace(engine: Engine, session: Session) -> None:
-    """A question to a workspace without documents is a mistake; what waits is not in its answer."""
+async def check_workspace(engine: Engine, session: Session) -> list[str]:
+    """A question to a workspace without documents is a mistake; what waits is not in its answer.
+
+    Returns:
+        Warnings for the record; where it is printed in words, they have been told.
+    """
     name = session.workspace
     option = "" if name == DEFAULT_WORKSPACE else f" --workspace {name}"
     add = f"Add some with: rag-engine ingest{option} FILE-OR-FOLDER"
@@ -144,16 +148,17 @@ async def check_workspace(engine: Engine, session: Session) -> None:
         folder = str(session.settings.data_dir)
         raise NotFound(f"There is no workspace {name!r} in {folder!r} yet. {add}")
     queue = (await engine.workspace(name)).queue
-    waiting = len(await queue.versions(status=VersionStatus.PENDING, limit=ALL))
+    waiting = await unfinished(queue)
     if (await engine.stats(name)).documents == 0:
         what = f"only {waiting:,} that wait in the queue" if waiting else "none yet"
         raise NotFound(
             f"Workspace {name!r} holds no documents: {what}. {go_on if waiting else add}"
         )
+    warnings = []
     if waiting:
-        session.terminal.warn(
-            [f"{plural(waiting, 'document')} in the queue cannot be found yet. {go_on}"]
-        )
+        warnings.append(f"{plural(waiting, 'document')} in the queue cannot be found yet. {go_on}")
+    session.terminal.warn(warnings)
+    return warnings
 
 
 def _print_sources(terminal: Terminal, answer: Answer) -> None:
@@ -183,7 +188,7 @@ def _print_passage(terminal: Terminal, passage: Passage) -> None:
     terminal.line()
 
 
-def _answer_record(answer: Answer) -> dict[str, Any]:
+def _answer_record(answer: Answer, warnings: Sequence[str]) -> dict[str, Any]:
     usage = answer.usage
     return {
         "answer": answer.text,
@@ -194,18 +199,18 @@ def _answer_record(answer: Answer) -> dict[str, Any]:
         "model": answer.model,
         "usage": {name: getattr(usage, name) for name in usage.__slots__} if usage else None,
         "citations_removed": answer.citations_removed,
-        "warnings": list(answer.warnings),
+        "warnings": [*warnings, *answer.warnings],
         "timings": answer.timings,
     }
 
 
-def _found_record(found: Found) -> dict[str, Any]:
+def _found_record(found: Found, warnings: Sequence[str]) -> dict[str, Any]:
     return {
         "passages": [
             reference_record(passage.reference) | {"text": passage.text, "tokens": passage.tokens}
             for passage in found.context.passages
         ],
         "left_out": found.context.left_out,
-        "warnings": list(found.warnings),
+        "warnings": [*warnings, *found.warnings],
         "timings": found.timings,
     }
