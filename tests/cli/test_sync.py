@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-from command_line import write_documents
+from command_line import DOCUMENTS, write_documents
+from rag_engine_cli.intake import Intake
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from command_line import Run
+    from rag_engine_cli.plan import Plan
 
 
 @pytest.fixture
@@ -148,3 +151,39 @@ def test_a_replacement_that_cannot_be_read_leaves_the_old_version(run: Run, fold
     shown = run("documents", "show", "bakery.md").out
     assert "failed (version 2)" in shown
     assert "version 1, until the newer one is indexed" in shown
+
+
+@pytest.mark.parametrize("inside", ["", "state"])
+def test_its_own_data_folder_is_no_document(
+    run: Run, tmp_path: Path, inside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_documents(tmp_path / "folder")
+    linked = tmp_path / "linked"
+    linked.symlink_to(folder, target_is_directory=True)
+    data = folder / inside
+    for words in (["sync", linked], ["sync", linked], ["ingest", folder]):
+        done = run("--data-dir", data, *words)
+        assert done.code == 0, done.err
+    done = run("--data-dir", data, "documents", "list", "--json").json["documents"]
+    assert {one["source"] for one in done} == set(DOCUMENTS)
+    monkeypatch.chdir(folder)
+    pattern = run("--data-dir", data, "ingest", "**/*", "--json")
+    assert pattern.lines[-1]["summary"]["failed"] == 0, pattern.out
+    assert pattern.lines[-1]["summary"]["indexed"] == 0, pattern.out
+
+
+def test_what_came_back_in_the_meantime_is_not_deleted(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mill = (folder / "mill.html").read_text()
+    (folder / "mill.html").unlink()
+    (folder / "bakery.md").unlink()
+    bring_in = Intake.run
+
+    async def slow(self: Intake, plan: Plan) -> None:
+        await bring_in(self, plan)
+        await asyncio.to_thread((folder / "mill.html").write_text, mill)
+
+    monkeypatch.setattr(Intake, "run", slow)
+    assert "1 deleted" in run("sync", folder).out
+    assert sources(run) == ["mill.html", "station/timetable.csv"]

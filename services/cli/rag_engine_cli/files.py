@@ -14,6 +14,7 @@ from typing import Final
 from rag_engine.errors import InvalidRequest
 
 _GLOB_CHARACTERS: Final = frozenset("*?[")
+_OWN_FOLDERS: Final = ("blobs", "workspaces")
 _NOT_DOCUMENTS: Final = frozenset({"CVS", "__pycache__", "node_modules"})
 """Folders that programs fill. Those that begin with a dot (.git, .venv) are hidden anyway."""
 
@@ -43,14 +44,16 @@ class Found:
         files: In the order of their paths, each once.
         skipped: How many were left aside, by the reason in words.
         problems: What cannot be read, and why; nothing is known of what is below it.
+        data: The resolved data folder, whose own files are no documents, or `None`.
     """
 
     files: dict[str, File] = field(default_factory=dict)
     skipped: Counter[str] = field(default_factory=Counter)
     problems: dict[str, str] = field(default_factory=dict)
+    data: str | None = None
 
 
-def find(words: Sequence[str]) -> Found:
+def find(words: Sequence[str], data: Path | None = None) -> Found:
     """The files that paths, folders and glob patterns stand for.
 
     What cannot be found is a problem of its own, so that one typing error does not stop the rest.
@@ -58,12 +61,13 @@ def find(words: Sequence[str]) -> Found:
     Raises:
         InvalidRequest: A pattern matches nothing.
     """
-    found = Found()
+    found = Found(data=os.path.realpath(data) if data else None)
     for word in words:
         path = absolute(word)
         if not os.path.lexists(path) and _GLOB_CHARACTERS & set(word):
             for match in _matches(word):
-                _add(found, absolute(match))
+                if not _is_own(found, absolute(match)):
+                    _add(found, absolute(match))
         else:
             _add(found, path)
     return found
@@ -74,11 +78,21 @@ def absolute(word: str) -> str:
     return os.path.abspath(os.path.expanduser(word))  # noqa: PTH100, PTH111
 
 
-def find_in(folder: str) -> Found:
+def find_in(folder: str, data: Path | None = None) -> Found:
     """The files in a folder and all folders below it."""
-    found = Found()
+    found = Found(data=os.path.realpath(data) if data else None)
     _add_folder(found, folder)
     return found
+
+
+def _is_own(found: Found, path: str) -> bool:
+    """Whether a path is one of the store's: its databases and blobs are no documents."""
+    if found.data is None:
+        return False
+    data, real = Path(found.data), Path(os.path.realpath(path))
+    if real.parent == data and real.name.startswith("control.sqlite"):
+        return True
+    return any(real.is_relative_to(data / name) for name in _OWN_FOLDERS)
 
 
 def _matches(pattern: str) -> list[str]:
@@ -108,7 +122,12 @@ def _add(found: Found, path: str) -> None:
 
 
 def _add_folder(found: Found, root: str) -> None:
-    for path, status in _walk(found, root, {_identity(root)}, os.path.realpath(root)):
+    if _is_own(found, root):
+        return
+    visited = {_identity(root)}
+    if found.data and Path(found.data).is_dir():
+        visited.add(_identity(found.data))  # below the root, it is passed over whole
+    for path, status in _walk(found, root, visited, os.path.realpath(root)):
         if path in found.files:
             continue
         if not stat.S_ISREG(status.st_mode):
@@ -130,6 +149,8 @@ def _walk(
     for entry in entries:
         if entry.name.startswith("."):
             found.skipped["hidden"] += 1
+            continue
+        if entry.name.startswith((*_OWN_FOLDERS, "control.sqlite")) and _is_own(found, entry.path):
             continue
         try:
             status = entry.stat()

@@ -81,7 +81,7 @@ async def _ingest(
             "No file is named, and none waits in the queue. Name files or folders to add.",
             click.get_current_context(),
         )
-    found = await asyncio.to_thread(find, paths)
+    found = await asyncio.to_thread(find, paths, session.settings.data_dir)
     if len(found.files) > 1 and (wish.document_id or wish.title):
         raise click.UsageError(
             f"--id and --title are for one document, and {len(found.files)} files are named.",

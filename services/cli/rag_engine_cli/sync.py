@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -114,7 +114,7 @@ class _Keeper:
 
     async def watch(self, engine: Engine) -> None:
         """A round now, and one after every change; an error ends a round and not the watch."""
-        from watchfiles import awatch
+        from watchfiles import DefaultFilter, awatch
 
         await self.once(engine)
         self.session.terminal.note(f"Watching {self.root}. Press Ctrl-C to stop.")
@@ -124,7 +124,12 @@ class _Keeper:
                 await asyncio.sleep(_MISSING_SECONDS)
                 continue
             async for changes in awatch(
-                self.root, debounce=_DEBOUNCE_MS, yield_on_timeout=True, raise_interrupt=False
+                self.root,
+                # What a round writes must not begin the next one.
+                watch_filter=DefaultFilter(ignore_paths=self._own()),
+                debounce=_DEBOUNCE_MS,
+                yield_on_timeout=True,
+                raise_interrupt=False,
             ):
                 # What changed between the first round and the start of the watch is seen here.
                 if changes or first:
@@ -132,6 +137,13 @@ class _Keeper:
                 first = False
                 if not await asyncio.to_thread(self._is_there):
                     break
+
+    def _own(self) -> list[str | Path]:
+        """Beginnings of the paths that the store writes to."""
+        data = absolute(str(self.session.settings.data_dir))
+        places = {data, os.path.realpath(data)}
+        names = (f"blobs{os.sep}", f"workspaces{os.sep}", "control.sqlite")
+        return [f"{place}{os.sep}{name}" for place in places for name in names]
 
     def _is_there(self) -> bool:
         return Path(self.root).is_dir()
@@ -154,6 +166,8 @@ class _Keeper:
         self.report.begin(plan)
         workspace = self.session.workspace
         await Intake(engine, workspace, self.report).run(plan)
+        # The work took its time: what exists again by now is not gone.
+        plan.delete = await asyncio.to_thread(_still_gone, plan.delete)
         if plan.delete:
             # Only now: a file that was renamed is never missing from the answers.
             await engine.delete(plan.delete, workspace)
@@ -183,7 +197,7 @@ class _Keeper:
             raise InvalidRequest(
                 f"{self.root!r} is no folder. To add one file: rag-engine ingest {self.root}"
             )
-        found = find_in(self.root) if path.is_dir() else Found()
+        found = find_in(self.root, self.session.settings.data_dir) if path.is_dir() else Found()
         if found.files or found.problems or (path.is_dir() and not known):
             return found
         what = "is empty" if path.is_dir() else "does not exist"
@@ -209,6 +223,10 @@ def _gone(found: Found, ours: Mapping[str, Version]) -> list[str]:
         and not id.startswith(unknown)
         and not os.path.lexists(id)
     )
+
+
+def _still_gone(ids: Sequence[str]) -> list[str]:
+    return [id for id in ids if not os.path.lexists(id)]
 
 
 def _print_plan(terminal: Terminal, plan: Plan) -> None:
