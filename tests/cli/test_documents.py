@@ -112,3 +112,16 @@ def test_an_archive_that_is_none_is_refused(run: Run, tmp_path: Path) -> None:
     assert run("import", tmp_path / "x.zip").code == 2
     assert run("import", tmp_path / "none.zip").code == 2
     assert run("export", tmp_path / "no" / "folder.zip").code == 3
+
+
+def test_a_name_that_is_no_unicode_is_not_found(run: Run, filled: Path) -> None:
+    done = run("documents", "show", "\udcff")
+    assert done.code == 2
+    assert "There is no document" in done.error
+
+
+def test_json_is_unicode_whatever_a_file_is_called(run: Run, filled: Path, tmp_path: Path) -> None:
+    done = run("ingest", f"{tmp_path}/\udcff.txt", "--json")
+    assert done.code == 1
+    assert done.lines[0]["id"] == f"{tmp_path}/\udcff.txt"
+    assert "\\udcff" in done.out

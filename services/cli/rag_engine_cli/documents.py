@@ -249,6 +249,22 @@ async def _named(engine: Engine, session: Session, names: tuple[str, ...]) -> li
     return list({version.document_id: version for version in versions}.values())
 
 
+def _unknown(workspace: Workspace, word: str) -> NotFound:
+    return NotFound(
+        f"There is no document {word!r} in workspace {workspace.name!r}. "
+        "List those there are with: rag-engine documents list"
+    )
+
+
+def _is_text(word: str) -> bool:
+    """Whether a word is Unicode; bytes that are not come as lone surrogates, and name nothing."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 async def _resolve(workspace: Workspace, word: str) -> Version:
     """The newest version of the document that a word means: an id, a path, a source.
 
@@ -256,6 +272,8 @@ async def _resolve(workspace: Workspace, word: str) -> Version:
         NotFound: It means none.
         InvalidRequest: It means several.
     """
+    if not _is_text(word):
+        raise _unknown(workspace, word)
     for id in (word, await asyncio.to_thread(absolute, word)):
         if version := await workspace.queue.version(id):
             return version
@@ -263,10 +281,7 @@ async def _resolve(workspace: Workspace, word: str) -> Version:
     found = [version for version in versions if version.submission.source == word]
     found = found or [v for v in versions if v.submission.source.endswith(f"/{word}")]
     if not found:
-        raise NotFound(
-            f"There is no document {word!r} in workspace {workspace.name!r}. "
-            "List those there are with: rag-engine documents list"
-        )
+        raise _unknown(workspace, word)
     if len(found) > 1:
         ids = ", ".join(repr(version.document_id) for version in found[:5])
         raise InvalidRequest(f"{word!r} is {len(found)} documents. Name one by its id: {ids}.")

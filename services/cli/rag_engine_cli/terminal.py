@@ -46,7 +46,7 @@ class Terminal:
     def record(self, record: Mapping[str, Any]) -> None:
         """Print one JSON object on a line of its own, if the result is JSON."""
         if self.json:
-            click.echo(json.dumps(record, ensure_ascii=False))
+            click.echo(in_json(record))
 
     def note(self, text: str) -> None:
         """Remark something on stderr, whatever stdout gets."""
@@ -71,6 +71,16 @@ class Terminal:
             ]
             text = "  ".join(cells).rstrip()
             click.echo(click.style(text, dim=True) if number == 0 else text)
+
+
+def in_json(record: Mapping[str, Any]) -> str:
+    """A record on one line; what is no Unicode (a file's name may be any bytes) is escaped."""
+    text = json.dumps(record, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(record)
+    return text
 
 
 def _is_number(text: str) -> bool:
