@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """What `main` does to SIGTERM and to logging is undone."""
-    handler = signal.getsignal(signal.SIGTERM)
+    """What `main` does to signals and to logging is undone."""
+    handlers_of = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
     level, handlers = logging.root.level, list(logging.root.handlers)
     yield
-    signal.signal(signal.SIGTERM, handler)
+    for one, handler in handlers_of.items():
+        signal.signal(one, handler)
     logging.root.setLevel(level)
     logging.root.handlers[:] = handlers
 

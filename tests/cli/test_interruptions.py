@@ -77,6 +77,23 @@ def test_an_interrupted_ingest_says_what_is_done_and_goes_on(
     assert run("ingest", folder).out.startswith(f"{DOCUMENTS} unchanged.")
 
 
+def test_a_background_job_that_ignores_ctrl_c_can_be_asked_to_end(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "one.txt").write_text("The first document is about the ferry.\n")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited, as from a script's `&`
+    try:
+        with started(data, "sync", folder, "--watch") as process:
+            line_of(process, "1 indexed")
+            process.terminate()
+            process.communicate(timeout=20)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert process.returncode == 130
+
+
 def until(condition: Callable[[], bool], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

@@ -12,7 +12,6 @@ Commands live in modules of their own, which are imported when they are asked fo
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -26,7 +25,7 @@ import click
 from rag_engine.errors import CallerError, RagEngineError
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.session import Session
-from rag_engine_cli.terminal import colors_refused
+from rag_engine_cli.terminal import colors_refused, in_json
 
 FAILED_DOCUMENTS: Final = 1
 WRONG_USAGE: Final = 2
@@ -135,6 +134,9 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
     # Being asked to end is handled as Ctrl-C is: what is being worked on goes back to the queue.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background job ignores Ctrl-C, and would ignore SIGTERM with it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     # Errors of the line itself are printed before all its options have been read.
@@ -210,7 +212,7 @@ def _usage(error: click.ClickException) -> str:
 def _complain(session: Session, kind: str, message: str, *, retryable: bool = False) -> None:
     if session.json:
         error = {"type": kind, "message": message, "retryable": retryable}
-        click.echo(json.dumps({"error": error}, ensure_ascii=False), err=True)
+        click.echo(in_json({"error": error}), err=True)
     else:
         click.echo(click.style("Error: ", fg="red") + message, err=True, color=session.color)
 
