@@ -39,7 +39,7 @@ RARITY_POWER: Final = 0.5
 SUBJECT: Final = 2000
 """Weight of a mention, in thousandths, from which the passage is about the entity."""
 
-WEIGHTS: Final = np.array((0.43, 1.19, 2.61, 2.36, 5.30, 1.94, 2.06, 8.06))
+WEIGHTS: Final = np.array((0.46, 1.08, 2.93, 2.23, 5.15, 1.82, 2.28, 7.63))
 """Of each of `features.NAMES`; learned, as docs/explanation/retrieval.md says."""
 
 
