@@ -141,8 +141,8 @@ async def _pool(engine: Engine, reader: Reader, question: str) -> tuple[Ids, Flo
     embedder = engine.pipeline.embedder
     asked = plan(question, "graph", embedder.scripts)
     [vector] = await embedder.embed([question], "query")
-    found = await candidates(reader, asked, vector, None)
     statistics = await reader.statistics(asked.tokens)
+    found = await candidates(reader, asked, vector, statistics, None)
     around = await expand(reader, asked, found, statistics, None)
     ids, walk = pool_of(found, around, statistics)
     evidence = await evidence_of(reader, asked, ids, walk, found, around, vector, statistics, None)

@@ -38,6 +38,9 @@ _LARGE: Final = 0.67
 
 _MAGNITUDE: Final = np.uint16(0x7FFF)
 
+_WIDENED: Final = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+"""The float32 of every float16: looking it up takes half the time of converting."""
+
 
 def canonical(vectors: npt.ArrayLike) -> Float16:
     """The stored form of vectors: length 1 (or all zero), rounded to float16, shape kept.
@@ -86,21 +89,21 @@ class Codes:
         `a` and `b` say whether each is large. Summed over the dimensions that is a sum of counts of
         set bits.
         """
-        words = len(self.negative)
-        both = np.zeros(len(self.count), dtype=np.int32)
-        differ, differ_large, differ_both = (np.zeros_like(both) for _ in range(3))
-        query_large = int(query.count[0])
-        for word in range(words):
+        # Counts of bits fit 16, which is half the memory traffic of this, the longest loop of all.
+        size = len(self.count)
+        differ, differ_large, both, differ_both = (np.zeros(size, np.uint16) for _ in range(4))
+        for word, mine in enumerate(self.large):
+            theirs = query.large[word, 0]
             opposite = self.negative[word] ^ query.negative[word, 0]
-            mine, theirs = self.large[word], query.large[word, 0]
-            shared = mine & theirs
             differ += np.bitwise_count(opposite)
-            differ_large += np.bitwise_count(opposite & mine)
             differ_large += np.bitwise_count(opposite & theirs)
-            both += np.bitwise_count(shared)
-            differ_both += np.bitwise_count(opposite & shared)
-        single = self.count + query_large - 2 * differ_large
-        estimate: npt.NDArray[np.int32] = -8 * differ + 6 * single + 9 * (both - 2 * differ_both)
+            opposite &= mine
+            differ_large += np.bitwise_count(opposite)
+            differ_both += np.bitwise_count(opposite & theirs)
+            both += np.bitwise_count(mine & theirs)
+        single = self.count + int(query.count[0]) - 2 * differ_large.astype(np.int32)
+        double = both.astype(np.int32) - 2 * differ_both.astype(np.int32)
+        estimate: npt.NDArray[np.int32] = 6 * single + 9 * double - 8 * differ.astype(np.int32)
         return estimate
 
 
@@ -210,7 +213,7 @@ class VectorTable:
 
     def _score(self, rows: Positions, query: Float32) -> Scores:
         # Row by row sums, not a matrix product: BLAS rounds differently for other batch shapes.
-        values = self.values[rows].astype(np.float32)
+        values = np.take(_WIDENED, self.values.view(np.uint16)[rows])
         scores: Scores = np.einsum("ij,j->i", values, query).astype(np.float64)
         return scores
 

@@ -12,26 +12,30 @@ from rag_engine.core.fusion import DEPTH, fused
 from rag_engine.ports.storage import Hits, Reader, Vectors
 
 if TYPE_CHECKING:
+    from rag_engine.core.bm25 import Statistics
     from rag_engine.core.filters import Filter
     from rag_engine.retrieval.plan import Plan
 
 NOTHING = Hits(ids=np.zeros(0, dtype=np.int64), scores=np.zeros(0, dtype=np.float64))
 
 
-async def candidates(reader: Reader, plan: Plan, vector: Vectors, filter: Filter | None) -> Hits:
+async def candidates(
+    reader: Reader, plan: Plan, vector: Vectors, statistics: Statistics, filter: Filter | None
+) -> Hits:
     """Search for the question both ways.
 
     Args:
         reader: The view to search.
         plan: What to look for.
         vector: The question's, shape `(dimensions,)`.
+        statistics: Of the question's words.
         filter: What may be seen.
 
     Returns:
         Both kinds joined, best first, with their fused scores.
     """
     dense, lexical = await asyncio.gather(
-        _dense(reader, plan, vector, filter), _lexical(reader, plan, filter)
+        _dense(reader, plan, vector, filter), _lexical(reader, plan, statistics, filter)
     )
     ids, scores = fused((dense.ids, dense.scores), (lexical.ids, lexical.scores))
     return Hits(ids=ids, scores=scores)
@@ -44,6 +48,8 @@ async def _dense(reader: Reader, plan: Plan, vector: Vectors, filter: Filter | N
     return hits
 
 
-async def _lexical(reader: Reader, plan: Plan, filter: Filter | None) -> Hits:
-    tokens = informative(plan.tokens, await reader.statistics(plan.tokens))
+async def _lexical(
+    reader: Reader, plan: Plan, statistics: Statistics, filter: Filter | None
+) -> Hits:
+    tokens = informative(plan.tokens, statistics)
     return await reader.search_text(tokens, DEPTH, filter=filter)

@@ -73,9 +73,9 @@ async def search(
     if asked.mode == "naive":
         [dense] = await reader.search_dense("chunk", vector[None, :], k, filter=filter)
         return dense
-    hits = await candidates(reader, asked, vector, filter)
+    statistics = await reader.statistics(asked.tokens)
+    hits = await candidates(reader, asked, vector, statistics, filter)
     if asked.mode == "graph" and len(hits.ids):
-        statistics = await reader.statistics(asked.tokens)
         around = await expand(reader, asked, hits, statistics, filter)
         hits = await rank(reader, asked, hits, around, vector, statistics, filter)
     return Hits(ids=hits.ids[:k], scores=hits.scores[:k]) if len(hits.ids) else NOTHING
