@@ -144,7 +144,7 @@ class VectorTable:
         if not len(self.ids):
             return VectorTable.of(ids, values)
         rows = np.argsort(ids, kind="stable")
-        places = np.searchsorted(self.ids[self.order], ids[rows], side="right")
+        places = np.searchsorted(self.ids, ids[rows], side="right", sorter=self.order)
         return VectorTable(
             np.concatenate((self.ids, ids)),
             np.concatenate((self.values, values)),
@@ -167,7 +167,7 @@ class VectorTable:
         if not len(self.ids):
             return found
         # Rows of equal ids stand in the order they were added: only the last can be alive.
-        places = np.searchsorted(self.ids[self.order], ids, side="right") - 1
+        places = np.searchsorted(self.ids, ids, side="right", sorter=self.order) - 1
         rows = self.order[np.maximum(places, 0)]
         hit = (places >= 0) & (self.ids[rows] == ids) & self.alive[rows]
         found[hit] = rows[hit]
