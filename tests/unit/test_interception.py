@@ -39,7 +39,7 @@ from rag_engine.testing.crash_points import CrashPoints, points
 from rag_engine.testing.faults import Fault, FaultKind, Faults, always, drawn, faulty, scripted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from rag_engine.ports.storage import Workspace
@@ -244,9 +244,12 @@ def test_points_are_named_once_and_only_those_that_write() -> None:
     assert "sqlite.documents_after" not in names
 
 
-def test_statements_are_told_apart_whatever_their_values(tmp_path: Path) -> None:
+@pytest.mark.parametrize("statements", [SQL, dict(reversed(SQL.items()))])
+def test_statements_are_told_apart_whatever_their_values(
+    tmp_path: Path, statements: Mapping[str, str]
+) -> None:
     crash = CrashPoints()
-    with closing(crash.connecting(connections.connect, SQL)(tmp_path / "f")) as connection:
+    with closing(crash.connecting(connections.connect, statements)(tmp_path / "f")) as connection:
         migrate(connection, tmp_path / "f")
         crash.reached.clear()
         connection.execute("BEGIN IMMEDIATE")
