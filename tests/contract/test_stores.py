@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rag_engine.testing.control_contract import ControlContract
+from rag_engine.testing.edits_contract import EditsContract
 from rag_engine.testing.reader_contract import ReaderContract
 from rag_engine.testing.search_contract import SearchContract
 from rag_engine.testing.store_contract import StoreContract
@@ -21,4 +22,8 @@ class TestReader(ReaderContract):
 
 
 class TestSearch(SearchContract):
+    pass
+
+
+class TestEdits(EditsContract):
     pass

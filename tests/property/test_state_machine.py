@@ -36,16 +36,18 @@ from rag_engine.core.bm25 import Statistics
 from rag_engine.core.filters import Exists, Filter, In, Not
 from rag_engine.core.ids import chunk_id
 from rag_engine.core.models import Stage, VersionStatus
+from rag_engine.core.names import entity_key
 from rag_engine.core.tokens import tokenize
 from rag_engine.errors import RagEngineError
 from rag_engine.ports.storage import Adjacency, Hits, Job
 from rag_engine.testing import strategies
-from rag_engine.testing.drafts import LEASE, WORKER, id_of, int64, lattice, work
+from rag_engine.testing.drafts import LEASE, WORKER, id_of, int64, lattice, put, work
 from rag_engine.testing.observation import adjacency_rows, differences, hits_rows, observe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from rag_engine.core.edits import Edit
     from rag_engine.core.models import Submission
     from rag_engine.ports.storage import Control, NodeKind, Reader, Workspace
     from rag_engine.testing.drafts import Draft
@@ -107,6 +109,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._sides = [Side(places.place(name, folder, self._clock)) for name in places.STORES]
         self._drafts: dict[tuple[str, int], Draft] = {}
         self._before: dict[int, Any] = {}
+        self._made: set[str] = set()
         self._open = AsyncExitStack()
         self._run(self._reopen())
 
@@ -201,6 +204,17 @@ class StoreMachine(RuleBasedStateMachine):
     def delete(self, ids: list[str]) -> None:
         self._both(lambda side: side.workspace.store.delete(ids))
 
+    @rule(edit=strategies.edits())
+    def edit(self, edit: Edit) -> None:
+        self._clock.now += 1.0  # the order of what is listed must not hang on the ids
+        self._both(lambda side: put(side.workspace.store, edit))
+        self._made.add(edit.id)
+
+    @rule(data=st.data())
+    def undo(self, data: st.DataObject) -> None:
+        made = data.draw(st.sampled_from(("none such", *sorted(self._made))))
+        self._both(lambda side: side.workspace.store.undo(made))
+
     @rule(seconds=st.sampled_from((1.0, 10.0, LEASE * 2)))
     def pass_time(self, seconds: float) -> None:
         self._clock.now += seconds
@@ -261,6 +275,8 @@ class StoreMachine(RuleBasedStateMachine):
         self._ask(lambda one: one.chunks(chunks))
         self._ask(lambda one: one.extractions(chunks))
         self._ask(lambda one: one.documents(documents))
+        self._ask(lambda one: one.edits())
+        self._ask(lambda one: one.canonical([entity_key(name) for name in strategies.NAMES]))
 
     @rule(filter=strategies.filters())
     def observe_under_a_filter(self, filter: Filter) -> None:

@@ -98,32 +98,36 @@ def pair_of(one: str, other: str) -> tuple[str, str]:
 
 
 def canonical(extraction: Extraction) -> Extraction:
-    """An extraction as stores keep it, so that equal evidence is equal bytes.
+    """An extraction as stores keep it, so that equal evidence is equal bytes. See `strongest`."""
+    return strongest(extraction.mentions, extraction.assertions)
 
-    One mention for each entity (the heaviest; ties go to the smaller name, type and description),
-    one assertion for each ordered pair, no assertion from an entity to itself or about an entity
-    that is not mentioned, no nameless entity; sorted by key.
+
+def strongest(mentions: Iterable[Mention], assertions: Iterable[Assertion]) -> Extraction:
+    """One mention for each entity, one assertion for each ordered pair; sorted by key.
+
+    The heaviest one; ties go to the smaller name, type and description. No assertion from an entity
+    to itself or about an entity that is not mentioned, no nameless entity.
     """
-    mentions: dict[str, Mention] = {}
-    for mention in extraction.mentions:
+    chosen: dict[str, Mention] = {}
+    for mention in mentions:
         key = entity_key(mention.name)
-        if key and (key not in mentions or _rank(mention) < _rank(mentions[key])):
-            mentions[key] = mention
-    assertions: dict[tuple[str, str], Assertion] = {}
-    for assertion in extraction.assertions:
+        if key and (key not in chosen or _rank(mention) < _rank(chosen[key])):
+            chosen[key] = mention
+    joined: dict[tuple[str, str], Assertion] = {}
+    for assertion in assertions:
         pair = entity_key(assertion.source), entity_key(assertion.target)
-        if pair[0] == pair[1] or not mentions.keys() >= set(pair):
+        if pair[0] == pair[1] or not chosen.keys() >= set(pair):
             continue
-        if pair not in assertions or _strength(assertion) < _strength(assertions[pair]):
-            assertions[pair] = assertion
+        if pair not in joined or _strength(assertion) < _strength(joined[pair]):
+            joined[pair] = assertion
     return Extraction(
-        mentions=tuple(mentions[key] for key in sorted(mentions)),
-        assertions=tuple(assertions[pair] for pair in sorted(assertions)),
+        mentions=tuple(chosen[key] for key in sorted(chosen)),
+        assertions=tuple(joined[pair] for pair in sorted(joined)),
     )
 
 
-def _rank(mention: Mention) -> tuple[int, str, str, str]:
-    return -mention.weight, mention.name, mention.type, mention.description
+def _rank(mention: Mention) -> tuple[int, str, str, str, str]:
+    return -mention.weight, mention.name, mention.type, mention.description, mention.written
 
 
 def _strength(assertion: Assertion) -> tuple[int, str, str, str, str]:

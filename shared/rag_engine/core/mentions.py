@@ -116,6 +116,41 @@ class MentionGraph:
         tail = _reversed(forward, self.sorted_chunks, chunk_ids, entities)
         return MentionGraph(forward, self.bulk, tail, self.sorted_chunks)
 
+    def changed(
+        self,
+        rows: Positions,
+        counts: npt.NDArray[np.int64],
+        targets: Positions,
+        weights: npt.NDArray[np.int32],
+        chunk_ids: Ids,
+        entities: int,
+    ) -> MentionGraph:
+        """This graph with other mentions for some of its chunks.
+
+        Args:
+            rows: Chunk rows, ascending.
+            counts: Of the shape of `rows`: mentions that each has now.
+            targets: As in `extended`.
+            weights: As in `extended`.
+            chunk_ids: Ids of all chunk rows.
+            entities: Number of entity rows.
+        """
+        chunks = len(self.forward.offsets) - 1
+        owner = np.repeat(np.arange(chunks), np.diff(self.forward.offsets))
+        kept = ~np.isin(owner, rows)
+        owner = np.concatenate((owner[kept], np.repeat(rows, counts)))
+        order = np.argsort(owner, kind="stable")
+        offsets = np.zeros(chunks + 1, dtype=np.int64)
+        np.cumsum(np.bincount(owner, minlength=chunks), out=offsets[1:])
+        forward = Edges(
+            offsets,
+            np.concatenate((self.forward.targets[kept], targets.astype(np.int32)))[order],
+            np.concatenate((self.forward.weights[kept], weights))[order],
+        )
+        return MentionGraph(
+            forward, _reversed(forward, 0, chunk_ids, entities), _no_edges(), chunks
+        )
+
     def of_chunks(
         self, rows: Positions, visible: Mask, most: int
     ) -> tuple[npt.NDArray[np.int64], Positions, npt.NDArray[np.int32], npt.NDArray[np.int64]]:

@@ -205,16 +205,19 @@ class Mention:
     """Evidence for an entity, found in one chunk. At most one for each entity and chunk.
 
     Attributes:
-        name: As written; the entity's key is derived from it.
+        name: As written, or the name that an alias puts in its place; the entity's key is derived
+            from it.
         type: What kind of thing it is, in lower case, or "" where the extractor does not say.
         description: What the chunk says of it, or "".
         weight: How much the chunk is about it, in thousandths (1000 = mentioned).
+        written: As written, where `name` is another one; else "".
     """
 
     name: str
     type: str = ""
     description: str = ""
     weight: int = 1000
+    written: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rag_engine.core.edits import ActiveEdit, Edit
 from rag_engine.core.models import (
     Chunk,
     Document,
@@ -179,8 +180,17 @@ class Reader(Protocol):
     async def extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
         """All the evidence found in visible chunks, in its canonical form, sorted by entity keys.
 
-        A visible chunk without evidence has an empty `Extraction`, an unknown chunk `None`.
+        As it was found, whatever edits make of it. A visible chunk without evidence has an empty
+        `Extraction`, an unknown chunk `None`.
         """
+        ...
+
+    async def edits(self) -> list[ActiveEdit]:
+        """The edits in force, by the time they were made, then by id."""
+        ...
+
+    async def canonical(self, keys: Sequence[str]) -> list[str]:
+        """The entity keys that stand for `keys`: the same, or where their aliases lead."""
         ...
 
     async def search_dense(
@@ -337,6 +347,29 @@ class Store(Protocol):
         Returns:
             How many there were, visible or not; unknown ids are passed over.
         """
+        ...
+
+    async def edit(self, edit: Edit, vectors: Vectors) -> bool:
+        """Put an edit into force: at once, and for all evidence that comes later.
+
+        What readers see of each chunk is `core.edits.Edits.applied` to its evidence from then on.
+
+        Args:
+            edit: An alias or a suppression.
+            vectors: Of `edit.keys`, shape `(len(edit.keys), dimensions)`.
+
+        Returns:
+            Whether it is new; the same edit again changes nothing.
+
+        Raises:
+            InvalidRequest: A name is empty, both are one, or aliases would go round in a circle.
+            Conflict: The name already is an alias of another one.
+            ModelMismatch: The vectors have another number of dimensions than the store's.
+        """
+        ...
+
+    async def undo(self, edit_id: str) -> bool:
+        """Take an edit back, as if it had never been made; return whether it was in force."""
         ...
 
     async def aclose(self) -> None:

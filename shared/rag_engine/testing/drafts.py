@@ -31,6 +31,7 @@ from rag_engine.ports.storage import ChunkEvidence
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from rag_engine.core.edits import Edit
     from rag_engine.ports.storage import Control, Ids, Job, Lease, Store, Vectors, Workspace
 
 MODEL: Final = "lattice-8"
@@ -173,6 +174,11 @@ def lattice(text: str) -> Vectors:
         return floats(signs[one] if one == axis else 0.0 for one in range(DIMENSIONS))
     first = digest[2] % 2
     return floats(signs[one] / 2 if one % 2 == first else 0.0 for one in range(DIMENSIONS))
+
+
+async def put(store: Store, *edits: Edit) -> list[bool]:
+    """Put edits into force; return which of them were new."""
+    return [await store.edit(one, np.stack([lattice(key) for key in one.keys])) for one in edits]
 
 
 async def stage(store: Store, lease: Lease, evidence: Sequence[ChunkEvidence]) -> None:

@@ -48,6 +48,7 @@ async def observe(reader: Reader, *, filter: Filter | None = None) -> Observed:
         "chunks": {f"{one.document_id} {one.ordinal}": asdict(one) for one in chunks},
         **await _observe_graph(reader, chunks, filter),
         **await _observe_searches(reader, chunks, filter),
+        "edits": {one.edit.id: asdict(one.edit) for one in await reader.edits()},
         "stats": asdict(await reader.stats()),
     }
 
@@ -79,9 +80,8 @@ async def _observe_graph(reader: Reader, chunks: list[Chunk], filter: Filter | N
     ids = [chunk.id for chunk in chunks]
     extractions = await reader.extractions(ids)
     assert await reader.chunks(ids) == chunks
-    keys = sorted(
-        {entity_key(one.name) for found in extractions if found for one in found.mentions}
-    )
+    found_keys = {entity_key(one.name) for found in extractions if found for one in found.mentions}
+    keys = sorted(found_keys | set(await reader.canonical(sorted(found_keys))))
     entities = [entity_id(key) for key in keys]
     rows: Observed = {
         "extractions": [found and asdict(found) for found in extractions],

@@ -9,6 +9,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
+from rag_engine.core.edits import Alias, Edit, Suppression
 from rag_engine.core.filters import OWN_FIELDS, And, Exists, Filter, In, Not, Or, Range
 from rag_engine.core.models import (
     Assertion,
@@ -149,3 +150,13 @@ def corpora(max_size: int = 4) -> st.SearchStrategy[list[Draft]]:
 def submissions() -> st.SearchStrategy[Submission]:
     """What callers hand in."""
     return drafts().map(lambda draft: draft.submission)
+
+
+def edits() -> st.SearchStrategy[Edit]:
+    """Edits by hand of the names above: chains, second thoughts and circles among them."""
+    name = st.sampled_from((*NAMES, "Nobody", " "))
+    return (
+        st.builds(Alias, source=name, target=name)
+        | st.builds(Alias, source=name, target=name)
+        | st.builds(Suppression, name=name, other=st.none() | name)
+    )

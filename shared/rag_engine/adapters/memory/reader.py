@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from rag_engine.adapters.memory.tables import Tables
+    from rag_engine.core.edits import ActiveEdit
     from rag_engine.core.filters import Filter
     from rag_engine.core.ids import ChunkId
     from rag_engine.core.models import Assertion, Chunk, Document
@@ -40,10 +42,15 @@ class MemoryReader:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._visible = {
+        self._edits = tables.in_force()
+        self._found = {
             id: evidence
             for document in tables.documents.values()
             for id, evidence in tables.evidence[document.id, document.version].items()
+        }
+        self._visible = {
+            id: replace(one, extraction=self._edits.applied(one.extraction))
+            for id, one in self._found.items()
         }
 
     @property
@@ -99,8 +106,15 @@ class MemoryReader:
         return sorted(found, key=lambda one: (-one.mention.weight, one.chunk_id))[:limit]
 
     async def extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
-        found = [self._visible.get(id) for id in ids]
+        found = [self._found.get(id) for id in ids]
         return [one.extraction if one else None for one in found]
+
+    async def edits(self) -> list[ActiveEdit]:
+        edits = self._tables.edits.values()
+        return sorted(edits, key=lambda one: (one.made_at, one.edit.id))
+
+    async def canonical(self, keys: Sequence[str]) -> list[str]:
+        return [self._edits.canonical(key) for key in keys]
 
     async def search_dense(
         self, kind: NodeKind, queries: Vectors, k: int, *, filter: Filter | None = None

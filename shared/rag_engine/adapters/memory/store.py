@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rag_engine.adapters.memory.reader import MemoryReader
+from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.evidence import canonical as canonical_extraction
 from rag_engine.core.models import Document, Stage, VersionStatus
 from rag_engine.core.names import entity_key
@@ -16,9 +17,10 @@ from rag_engine.core.vectors import canonical
 from rag_engine.errors import InvalidRequest, ModelMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from rag_engine.adapters.memory.tables import Tables, VersionKey
+    from rag_engine.core.edits import Edit
     from rag_engine.core.models import Version
     from rag_engine.ports.storage import ChunkEvidence, Lease, Reader, Vectors
 
@@ -85,7 +87,8 @@ class MemoryStore:
     def _show_names(self, key: VersionKey) -> None:
         staged = self._tables.staged_names.get(key, {})
         new = self._tables.mentioned(key) - self._tables.names.keys()
-        vectors = {name: vector for name in new if (vector := staged[name]) is not None}
+        known = {**staged, **self._tables.vectors_of_edits()}
+        vectors = {name: vector for name in new if (vector := known[name]) is not None}
         if vectors.keys() != new:
             raise InvalidRequest(
                 f"These names have no vector: {sorted(new - vectors.keys())}. "
@@ -105,6 +108,31 @@ class MemoryStore:
         self._tables.drop(keys)
         self._tables.counter += bool(visible)
         return len(gone)
+
+    async def edit(self, edit: Edit, vectors: Vectors) -> bool:
+        self._check(*vectors)
+        if edit.id in self._tables.edits:
+            return False
+        self._tables.in_force().check(edit)
+        self._tables.edits[edit.id] = ActiveEdit(edit=edit, made_at=self._clock())
+        rounded = {key: _rounded(one) for key, one in zip(edit.keys, vectors, strict=True)}
+        self._tables.edit_vectors[edit.id] = rounded
+        self._look_again(rounded)
+        return True
+
+    async def undo(self, edit_id: str) -> bool:
+        if edit_id not in self._tables.edits:
+            return False
+        vectors = self._tables.vectors_of_edits()
+        del self._tables.edits[edit_id], self._tables.edit_vectors[edit_id]
+        self._look_again(vectors)
+        return True
+
+    def _look_again(self, vectors: Mapping[str, Vectors]) -> None:
+        """Keep the vectors of what is visible now; `vectors` are of what may have come to light."""
+        known = {**vectors, **self._tables.names}
+        self._tables.names = {key: known[key] for key in self._tables.visible()}
+        self._tables.counter += 1
 
     async def aclose(self) -> None:
         """Nothing to do: there is no database to let go of."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from rag_engine.core.edits import Edits
 from rag_engine.core.names import entity_key
 from rag_engine.errors import LeaseLost, ModelMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from rag_engine.core.edits import ActiveEdit
     from rag_engine.core.ids import ChunkId
     from rag_engine.core.models import Document, Version, VersionStatus
     from rag_engine.ports.storage import ChunkEvidence, Lease, Vectors
@@ -39,6 +41,8 @@ class Tables:
         staged_names: Of each version: the entity keys its staged evidence mentions, with their
             vectors as far as they are known; never changed in place.
         names: Vectors of the visible entities' keys.
+        edits: Those in force, by id.
+        edit_vectors: Of the keys that each edit in force is about; never changed in place.
         counter: Grows with every change of what is visible.
         epochs: Counts claims. It is the workspace's rather than the version's, so that a lease on
             a deleted document does not fit the document that took its id.
@@ -51,6 +55,8 @@ class Tables:
     evidence: dict[VersionKey, Mapping[ChunkId, ChunkEvidence]] = field(default_factory=dict)
     staged_names: dict[VersionKey, Mapping[str, Vectors | None]] = field(default_factory=dict)
     names: dict[str, Vectors] = field(default_factory=dict)
+    edits: dict[str, ActiveEdit] = field(default_factory=dict)
+    edit_vectors: dict[str, Mapping[str, Vectors]] = field(default_factory=dict)
     counter: int = 0
     epochs: int = 0
 
@@ -63,7 +69,13 @@ class Tables:
             evidence=dict(self.evidence),
             staged_names=dict(self.staged_names),
             names=dict(self.names),
+            edits=dict(self.edits),
+            edit_vectors=dict(self.edit_vectors),
         )
+
+    def in_force(self) -> Edits:
+        """Return all edits together."""
+        return Edits.of(one.edit for one in self.edits.values())
 
     def adopt(self, model: str, dimensions: int) -> None:
         """Take vectors of this model from now on, if there are no others.
@@ -110,15 +122,24 @@ class Tables:
         for key in keys:
             self.evidence.pop(key, None)
             self.staged_names.pop(key, None)
-        visible = set[str]()
+        self.names = {key: self.names[key] for key in self.names.keys() & self.visible()}
+
+    def visible(self) -> set[str]:
+        """Return the keys of all entities that are visible."""
+        keys = set[str]()
         for document in self.documents.values():
-            visible |= self.mentioned((document.id, document.version))
-        self.names = {key: self.names[key] for key in self.names.keys() & visible}
+            keys |= self.mentioned((document.id, document.version))
+        return keys
 
     def mentioned(self, version: VersionKey) -> set[str]:
-        """Return the entity keys that a version's evidence mentions."""
+        """Return the entity keys that a version's evidence mentions, as edits let it be seen."""
+        edits = self.in_force()
         return {
             entity_key(mention.name)
             for evidence in self.evidence.get(version, {}).values()
-            for mention in evidence.extraction.mentions
+            for mention in edits.applied(evidence.extraction).mentions
         }
+
+    def vectors_of_edits(self) -> dict[str, Vectors]:
+        """Return the vectors of all keys that edits are about."""
+        return {key: one for vectors in self.edit_vectors.values() for key, one in vectors.items()}

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rag_engine.adapters.sqlite.queries import SQL
-from rag_engine.adapters.sqlite.rows import assertion_of, id_list, mention_of, pack
+from rag_engine.adapters.sqlite.rows import (
+    assertion_of,
+    extraction_of,
+    id_list,
+    mention_of,
+    pack,
+    pack_extraction,
+)
+from rag_engine.core.edits import Edits
 from rag_engine.core.evidence import Tally
 from rag_engine.core.ids import entity_id, text_hash
 from rag_engine.core.models import Chunk, Extraction
@@ -31,6 +39,40 @@ class StagedChunk:
     vector: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reformed:
+    """A visible chunk whose evidence is seen in another way from now on.
+
+    Attributes:
+        row: Its database row.
+        found: Its evidence as it was found.
+        before: What was seen of it.
+        after: What is seen of it now.
+    """
+
+    row: int
+    found: Extraction
+    before: Extraction
+    after: Extraction
+
+
+def _packed(visible: Extraction, entities: Mapping[str, int]) -> bytes:
+    """The mentions of a chunk as `chunk_vector` holds them."""
+    mentions = [(entities[entity_key(m.name)], m) for m in visible.mentions]
+    ranked = sorted(
+        mentions, key=lambda pair: (-pair[1].weight, entity_id(entity_key(pair[1].name)))
+    )
+    return b"".join(struct.pack("<ii", entity, m.weight) for entity, m in ranked)
+
+
+def _beyond(one: Extraction, other: Extraction) -> Extraction:
+    """What one extraction has and the other has not."""
+    return Extraction(
+        mentions=tuple(m for m in one.mentions if m not in other.mentions),
+        assertions=tuple(a for a in one.assertions if a not in other.assertions),
+    )
+
+
 class Ledger:
     """The visible tables, within one write transaction."""
 
@@ -38,22 +80,78 @@ class Ledger:
         self._connection = connection
         self._counter = counter
 
-    def add(self, document: int, staged: Sequence[StagedChunk], names: Mapping[str, bytes]) -> None:
+    def add(
+        self,
+        document: int,
+        staged: Sequence[StagedChunk],
+        edits: Edits,
+        names: Mapping[str, bytes],
+    ) -> None:
         """Make a version's evidence visible.
 
         Args:
             document: Database row of the document.
             staged: Its chunks in order.
-            names: Vectors of the entity keys that are mentioned, as far as they were staged.
+            edits: Those that have to do with its evidence.
+            names: Vectors of the entity keys that are seen, as far as they are known.
         """
         tally = Tally()
-        for one in staged:
-            tally.add(one.extraction, one.lexemes)
+        seen = [edits.applied(one.extraction) for one in staged]
+        for one, visible in zip(staged, seen, strict=True):
+            tally.add(visible, one.lexemes)
         entities = self._entity_rows(tally, names)
         first = self._next_row("chunk")
-        for row, one in enumerate(staged, first):
-            self._add_chunk(row, document, one, entities)
+        for row, (one, visible) in enumerate(zip(staged, seen, strict=True), first):
+            self._add_chunk(row, document, one, _packed(visible, entities))
+            self._add_evidence(row, visible, entities)
+            self._keep(row, one.extraction, visible, edits)
         self._count(tally, entities, 1)
+
+    def reform(
+        self,
+        chunks: Sequence[Any],
+        edits_about: Callable[[set[str]], Edits],
+        names: Mapping[str, bytes],
+    ) -> None:
+        """See the evidence of visible chunks as edits let it be seen now.
+
+        Args:
+            chunks: Row and id of each.
+            edits_about: Finds the edits that have to do with some keys.
+            names: Vectors of the entity keys that come to light.
+        """
+        before = self._evidence([(row, id, "") for row, id in chunks])
+        kept = self._connection.execute(SQL["edited_chunks"], (id_list([id for _, id in chunks]),))
+        found = {id: extraction_of(text) for id, text in kept}
+        raw = [found.get(id, seen) for (_, id), (_, _, seen) in zip(chunks, before, strict=True)]
+        edits = edits_about({entity_key(m.name) for one in raw for m in one.mentions})
+        reformed = [
+            _Reformed(row=row, found=one, before=seen, after=after)
+            for one, (row, _, seen) in zip(raw, before, strict=True)
+            if (after := edits.applied(one)) != seen
+        ]
+        self._reform(reformed, edits, names)
+
+    def _reform(
+        self, reformed: Sequence[_Reformed], edits: Edits, names: Mapping[str, bytes]
+    ) -> None:
+        added, removed, seen = Tally(), Tally(), Tally()
+        for one in reformed:
+            added.add(_beyond(one.after, one.before), "")
+            removed.add(_beyond(one.before, one.after), "")
+            seen.add(one.after, "")
+        new = self._entity_rows(added, names)
+        entities = self._rows_of(seen) | self._rows_of(removed) | new
+        for one in reformed:
+            self._forget_evidence([(one.row,)])
+            self._add_evidence(one.row, one.after, entities)
+            self._keep(one.row, one.found, one.after, edits)
+            packed = _packed(one.after, entities)
+            self._connection.execute(SQL["set_mentions_in_memory"], (packed, one.row))
+        self._log_removed("mentions", [one.row for one in reformed])
+        # First add, then remove, as when a version is replaced; the chunks cancel out.
+        self._count(added, entities, 1)
+        self._count(removed, entities, -1)
 
     def shown(self, document: int) -> list[Any]:
         """What `remove` takes away: row, id and lexemes of each visible chunk of a document."""
@@ -67,12 +165,20 @@ class Ledger:
             tally.add(extraction, lexemes)
             self._connection.execute(SQL["unindex_lexemes"], (row, lexemes))
         entities = self._rows_of(tally)
-        for query in ("remove_mentions", "remove_assertions", "remove_lexemes"):
+        self._forget_evidence(rows)
+        for query in ("remove_lexemes", "remove_chunk_vector", "remove_chunk"):
             self._connection.executemany(SQL[query], rows)
-        self._connection.executemany(SQL["remove_chunk_vector"], rows)
-        self._connection.executemany(SQL["remove_chunk"], rows)
         self._log_removed("chunk", [row for (row,) in rows])
         self._count(tally, entities, -1)
+
+    def _forget_evidence(self, rows: Sequence[tuple[int]]) -> None:
+        for query in (
+            "remove_mentions",
+            "remove_assertions",
+            "remove_edited_chunk",
+            "remove_edited_keys",
+        ):
+            self._connection.executemany(SQL[query], rows)
 
     def _evidence(self, found: Sequence[Any]) -> list[tuple[int, str, Extraction]]:
         """Row, lexemes and extraction of chunks given by row, id and lexemes."""
@@ -115,9 +221,7 @@ class Ledger:
         self._add_total("entities", len(new))
         return rows
 
-    def _add_chunk(
-        self, row: int, document: int, one: StagedChunk, entities: Mapping[str, int]
-    ) -> None:
+    def _add_chunk(self, row: int, document: int, one: StagedChunk, mentions: bytes) -> None:
         execute, chunk = self._connection.execute, one.chunk
         first, last = chunk.pages or (None, None)
         execute(
@@ -127,27 +231,36 @@ class Ledger:
         )
         execute(SQL["add_lexemes"], (row, one.lexemes))
         execute(SQL["index_lexemes"], (row, one.lexemes))
-        mentions = [(entities[entity_key(m.name)], m) for m in one.extraction.mentions]
-        ranked = sorted(
-            mentions, key=lambda pair: (-pair[1].weight, entity_id(entity_key(pair[1].name)))
-        )
-        packed = b"".join(struct.pack("<ii", entity, m.weight) for entity, m in ranked)
         execute(
             SQL["add_chunk_vector"],
-            (row, chunk.id, document, len(one.lexemes.split()), one.vector, packed),
+            (row, chunk.id, document, len(one.lexemes.split()), one.vector, mentions),
         )
+
+    def _add_evidence(self, row: int, visible: Extraction, entities: Mapping[str, int]) -> None:
         self._connection.executemany(
             SQL["add_mention"],
-            [(row, entity, m.name, m.type, m.description, m.weight) for entity, m in mentions],
+            [
+                (row, entities[entity_key(m.name)])
+                + (m.name, m.type, m.description, m.weight, m.written)
+                for m in visible.mentions
+            ],
         )
         self._connection.executemany(
             SQL["add_assertion"],
             [
                 (row, entities[entity_key(a.source)], entities[entity_key(a.target)])
                 + (a.source, a.target, a.keywords, a.description, a.weight)
-                for a in one.extraction.assertions
+                for a in visible.assertions
             ],
         )
+
+    def _keep(self, row: int, found: Extraction, visible: Extraction, edits: Edits) -> None:
+        """Keep what was found in a chunk, where edits let something else be seen."""
+        if found == visible:
+            return
+        self._connection.execute(SQL["add_edited_chunk"], (row, pack_extraction(found)))
+        keys = edits.changed(found)
+        self._connection.executemany(SQL["add_edited_key"], [(key, row) for key in sorted(keys)])
 
     def _count(self, tally: Tally, entities: Mapping[str, int], sign: int) -> None:
         """Add a tally to all counters, or subtract it."""

@@ -33,6 +33,9 @@ DELETE FROM removed WHERE counter < ?;
 -- name: chunk_vectors_after
 SELECT chunk, id, document, length, vector, mentions FROM chunk_vector WHERE chunk > ? ORDER BY chunk;
 
+-- name: mentions_in_memory
+SELECT chunk, mentions FROM chunk_vector WHERE chunk IN (SELECT value FROM json_each(?)) ORDER BY chunk;
+
 -- name: entity_vectors_after
 SELECT entity, id, vector FROM entity_vector WHERE entity > ? ORDER BY entity;
 
@@ -91,19 +94,19 @@ SELECT value FROM entity_value WHERE entity = ? AND kind = ? ORDER BY count DESC
 SELECT value FROM entity_value WHERE entity = ? AND kind = 'description' ORDER BY hash LIMIT ?;
 
 -- name: mentions_of_entity
-SELECT c.id, m.name, m.type, m.description, m.weight
+SELECT c.id, m.name, m.type, m.description, m.weight, m.written
 FROM mention AS m JOIN chunk AS c ON c.row = m.chunk
 WHERE m.entity = (SELECT row FROM entity WHERE id = ?)
 ORDER BY m.weight DESC, c.id LIMIT ?;
 
 -- name: mentions_of_entity_among
-SELECT c.id, m.name, m.type, m.description, m.weight
+SELECT c.id, m.name, m.type, m.description, m.weight, m.written
 FROM mention AS m JOIN chunk AS c ON c.row = m.chunk
 WHERE m.entity = (SELECT row FROM entity WHERE id = ?) AND c.document IN (SELECT value FROM json_each(?))
 ORDER BY m.weight DESC, c.id LIMIT ?;
 
 -- name: mentions_of_chunks
-SELECT c.id, m.name, m.type, m.description, m.weight
+SELECT c.id, m.name, m.type, m.description, m.weight, m.written
 FROM mention AS m JOIN chunk AS c ON c.row = m.chunk
 WHERE c.id IN (SELECT value FROM json_each(?));
 
@@ -301,7 +304,8 @@ INSERT INTO lexical (rowid, lexemes) VALUES (?, ?);
 INSERT INTO lexical (lexical, rowid, lexemes) VALUES ('delete', ?, ?);
 
 -- name: add_mention
-INSERT INTO mention (chunk, entity, name, type, description, weight) VALUES (?, ?, ?, ?, ?, ?);
+INSERT INTO mention (chunk, entity, name, type, description, weight, written)
+VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_assertion
 INSERT INTO assertion (chunk, source, target, source_name, target_name, keywords, description,
@@ -374,11 +378,75 @@ DELETE FROM assertion WHERE chunk = ?;
 -- name: remove_lexemes
 DELETE FROM lexeme WHERE chunk = ?;
 
+-- name: set_mentions_in_memory
+UPDATE chunk_vector SET mentions = ? WHERE chunk = ?;
+
 -- name: remove_chunk_vector
 DELETE FROM chunk_vector WHERE chunk = ?;
 
 -- name: remove_chunk
 DELETE FROM chunk WHERE row = ?;
+
+-- ---------------------------------------------------------------- edits
+
+-- name: edits
+SELECT kind, name, other, made_at FROM edit ORDER BY made_at, id;
+
+-- name: edit
+SELECT kind, name, other, made_at FROM edit WHERE id = ?;
+
+-- name: edits_of_keys
+SELECT kind, name, other, made_at FROM edit
+WHERE key IN (SELECT value FROM json_each(?));
+
+-- name: aliases_to
+WITH RECURSIVE standing (key) AS (
+    VALUES (?)
+    UNION
+    SELECT edit.key FROM standing JOIN edit ON edit.other_key = standing.key AND edit.kind = 'alias'
+)
+SELECT key FROM standing;
+
+-- name: add_edit
+INSERT INTO edit (id, kind, name, other, key, other_key, made_at) VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_edit_vector
+INSERT INTO edit_vector (key, edit, vector) VALUES (?, ?, ?);
+
+-- name: edit_vectors
+SELECT key, vector FROM edit_vector WHERE key IN (SELECT value FROM json_each(?));
+
+-- name: remove_edit_vectors
+DELETE FROM edit_vector WHERE edit = ?;
+
+-- name: remove_edit
+DELETE FROM edit WHERE id = ?;
+
+-- name: edited_chunks
+SELECT c.id, e.extraction FROM edited_chunk AS e JOIN chunk AS c ON c.row = e.chunk
+WHERE c.id IN (SELECT value FROM json_each(?));
+
+-- name: add_edited_chunk
+INSERT INTO edited_chunk (chunk, extraction) VALUES (?, ?);
+
+-- name: add_edited_key
+INSERT INTO edited_key (key, chunk) VALUES (?, ?);
+
+-- name: remove_edited_chunk
+DELETE FROM edited_chunk WHERE chunk = ?;
+
+-- name: remove_edited_keys
+DELETE FROM edited_key WHERE chunk = ?;
+
+-- name: chunks_of_keys
+SELECT c.row, c.id FROM chunk AS c
+WHERE c.row IN (
+    SELECT m.chunk FROM entity AS e JOIN mention AS m ON m.entity = e.row
+    WHERE e.id IN (SELECT value FROM json_each(?1))
+    UNION
+    SELECT chunk FROM edited_key WHERE key IN (SELECT value FROM json_each(?2))
+)
+ORDER BY c.row;
 
 -- ---------------------------------------------------------------- workspaces (control.sqlite)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rag_engine.adapters.sqlite.connection import LOAD_SECONDS, Readers, View
+from rag_engine.adapters.sqlite.edits import active_edit_of, edits_about
 from rag_engine.adapters.sqlite.filters import compile_filter
 from rag_engine.adapters.sqlite.lexical import search_lexical
 from rag_engine.adapters.sqlite.queries import SQL
@@ -17,10 +18,12 @@ from rag_engine.adapters.sqlite.rows import (
     assertion_of,
     chunk_of,
     document_of,
+    extraction_of,
     id_list,
     mention_of,
 )
 from rag_engine.core.bm25 import Statistics
+from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.evidence import SELECTED, majority, selected
 from rag_engine.core.filters import Filter
 from rag_engine.core.ids import ChunkId, EntityId
@@ -120,6 +123,15 @@ class SqliteReader:
     async def extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
         """See `Reader.extractions`."""
         return await self._run(lambda: self._extractions(ids))
+
+    async def edits(self) -> list[ActiveEdit]:
+        """See `Reader.edits`."""
+        return [active_edit_of(row) for row in await self._rows(SQL["edits"])]
+
+    async def canonical(self, keys: Sequence[str]) -> list[str]:
+        """See `Reader.canonical`."""
+        edits = await self._run(lambda: edits_about(keys, self._view.rows))
+        return [edits.canonical(key) for key in keys]
 
     async def search_dense(
         self, kind: NodeKind, queries: Vectors, k: int, *, filter: Filter | None = None
@@ -270,7 +282,7 @@ class SqliteReader:
         if not rows:
             return None
         names, types = defaultdict[str, int](int), defaultdict[str, int](int)
-        for _, name, kind, _, _ in rows:
+        for _, name, kind, *_ in rows:
             names[name] += 1
             types[kind] += bool(kind)
         return Entity(
@@ -334,20 +346,26 @@ class SqliteReader:
             mentions[int(str(id))].append(mention_of(row))
         for id, *row in self._view.rows(SQL["assertions_of_chunks"], listed):
             assertions[int(str(id))].append(assertion_of(row))
+        found: list[Any] = self._view.rows(SQL["edited_chunks"], listed)
+        kept = dict(found)
         known = self._table("chunk").rows(np.array(ids, dtype=np.int64)) >= 0
         return [
             (
-                Extraction(
-                    mentions=tuple(sorted(mentions[id], key=lambda one: entity_key(one.name))),
-                    assertions=tuple(
-                        sorted(
-                            assertions[id],
-                            key=lambda one: (entity_key(one.source), entity_key(one.target)),
-                        )
-                    ),
+                extraction_of(kept[id])
+                if id in kept
+                else (
+                    Extraction(
+                        mentions=tuple(sorted(mentions[id], key=lambda one: entity_key(one.name))),
+                        assertions=tuple(
+                            sorted(
+                                assertions[id],
+                                key=lambda one: (entity_key(one.source), entity_key(one.target)),
+                            )
+                        ),
+                    )
+                    if there
+                    else None
                 )
-                if there
-                else None
             )
             for id, there in zip(ids, known.tolist(), strict=True)
         ]

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_engine.adapters.sqlite.queries import SQL
+from rag_engine.adapters.sqlite.rows import id_list
 from rag_engine.core.mentions import MentionGraph
 from rag_engine.core.vectors import Mask, Positions, VectorTable
 from rag_engine.ports.storage import NodeKind
@@ -108,7 +109,8 @@ class Resident:
         removed = connection.execute(SQL["removed_since"], (self.counter,)).fetchall()
         # Entities before chunks, whose mentions name their rows.
         state = self.without(removed).with_entities(connection).with_chunks(connection)
-        return replace(state, counter=counter, masks={})
+        edited = [row for kind, row in removed if kind == "mentions"]
+        return replace(state.with_mentions(connection, edited), counter=counter, masks={})
 
     def without(self, removed: list[tuple[str, int]]) -> Resident:
         """This state without chunks and entities, given by kind and database row."""
@@ -141,15 +143,7 @@ class Resident:
             return self
         rows, ids, documents, lengths, vectors, packed = zip(*found, strict=True)
         chunks = self.chunks.extended(np.array(ids, dtype=np.int64), self._values(vectors))
-        mentions = np.frombuffer(b"".join(packed), dtype="<i4").reshape(-1, 2)
-        counts = np.array([len(one) // 8 for one in packed], dtype=np.int64)
-        graph = self.graph.extended(
-            counts,
-            np.searchsorted(self.entity_rows, mentions[:, 0]),
-            mentions[:, 1].astype(np.int32),
-            chunks.ids,
-            len(self.entity_rows),
-        )
+        graph = self.graph.extended(*self._edges(packed), chunks.ids, len(self.entity_rows))
         return replace(
             self,
             chunk_rows=np.concatenate((self.chunk_rows, np.array(rows, dtype=np.int64))),
@@ -160,6 +154,31 @@ class Resident:
             chunks=chunks,
             graph=graph,
         )
+
+    def with_mentions(self, connection: sqlite3.Connection, edited: list[int]) -> Resident:
+        """This state with the mentions that chunks have now, given by database row."""
+        if not edited:
+            return self
+        found = connection.execute(SQL["mentions_in_memory"], (id_list(edited),)).fetchall()
+        if not found:
+            return self
+        rows, packed = zip(*found, strict=True)
+        graph = self.graph.changed(
+            self.chunk_positions(np.array(rows, dtype=np.int64)),
+            *self._edges(packed),
+            self.chunks.ids,
+            len(self.entity_rows),
+        )
+        return replace(self, graph=graph)
+
+    def _edges(
+        self, packed: tuple[bytes, ...]
+    ) -> tuple[npt.NDArray[np.int64], Positions, npt.NDArray[np.int32]]:
+        """Packed mentions of chunks: how many each has, their entities' positions, their weights."""
+        mentions = np.frombuffer(b"".join(packed), dtype="<i4").reshape(-1, 2)
+        counts = np.array([len(one) // 8 for one in packed], dtype=np.int64)
+        positions = np.searchsorted(self.entity_rows, mentions[:, 0])
+        return counts, positions, mentions[:, 1].astype(np.int32)
 
     def _values(self, vectors: tuple[bytes, ...]) -> npt.NDArray[np.float16]:
         dimensions = self.chunks.values.shape[1]

@@ -135,8 +135,8 @@ def staged_chunk_of(text: str, document_id: str, version: int) -> Chunk:
 
 
 def mention_of(row: Row) -> Mention:
-    """Columns name, type, description, weight."""
-    return Mention(name=row[0], type=row[1], description=row[2], weight=row[3])
+    """Columns name, type, description, weight, written."""
+    return Mention(name=row[0], type=row[1], description=row[2], weight=row[3], written=row[4])
 
 
 def assertion_of(row: Row) -> Assertion:
@@ -147,7 +147,7 @@ def assertion_of(row: Row) -> Assertion:
 
 
 def pack_extraction(extraction: Extraction) -> str:
-    """An extraction for staging."""
+    """An extraction as it was found, for staging."""
     mentions = [[m.name, m.type, m.description, m.weight] for m in extraction.mentions]
     assertions = [
         [a.source, a.target, a.keywords, a.description, a.weight] for a in extraction.assertions
@@ -156,9 +156,9 @@ def pack_extraction(extraction: Extraction) -> str:
 
 
 def extraction_of(text: str) -> Extraction:
-    """A staged extraction."""
+    """A packed extraction."""
     mentions, assertions = json.loads(text)
     return Extraction(
-        mentions=tuple(mention_of(row) for row in mentions),
+        mentions=tuple(mention_of((*row, "")) for row in mentions),
         assertions=tuple(assertion_of(row) for row in assertions),
     )

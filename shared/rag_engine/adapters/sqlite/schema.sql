@@ -149,7 +149,7 @@ CREATE TABLE mention (
     name TEXT NOT NULL,
     type TEXT NOT NULL,
     description TEXT NOT NULL,
-    weight INTEGER NOT NULL,
+    weight INTEGER NOT NULL, written TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (chunk, entity)
 ) WITHOUT ROWID;
 CREATE INDEX mention_entity ON mention (entity, weight DESC, chunk);
@@ -188,7 +188,42 @@ CREATE TABLE relation_value (
     PRIMARY KEY (low, high, kind, hash)
 ) WITHOUT ROWID;
 
--- Which chunks and entities went away at which write, for processes that hold older ones.
+-- Edits by hand. `kind` is 'alias' (name and key of the source, then of the target) or 'suppression'
+-- (of an entity, or of what joins it to the other one).
+CREATE TABLE edit (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    other TEXT,
+    key TEXT NOT NULL,
+    other_key TEXT,
+    made_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX edit_key ON edit (key, kind);
+CREATE INDEX edit_other_key ON edit (other_key, kind);
+-- Vectors of the keys that an edit is about, which it may bring to light.
+CREATE TABLE edit_vector (
+    key TEXT NOT NULL,
+    edit TEXT NOT NULL REFERENCES edit (id),
+    vector BLOB NOT NULL,
+    PRIMARY KEY (key, edit)
+) WITHOUT ROWID;
+
+-- Chunks of which `mention` and `assertion` hold not what was found, but what edits make of it: what
+-- was found, and the keys in it that are seen under another key, or not at all.
+CREATE TABLE edited_chunk (
+    chunk INTEGER PRIMARY KEY REFERENCES chunk (row),
+    extraction TEXT NOT NULL
+);
+CREATE TABLE edited_key (
+    key TEXT NOT NULL,
+    chunk INTEGER NOT NULL REFERENCES chunk (row),
+    PRIMARY KEY (key, chunk)
+) WITHOUT ROWID;
+CREATE INDEX edited_key_chunk ON edited_key (chunk);
+
+-- At which write chunks and entities went away ('chunk', 'entity') and the mentions of a chunk
+-- changed ('mentions'), for processes that hold an older state.
 CREATE TABLE removed (
     counter INTEGER NOT NULL,
     kind TEXT NOT NULL,

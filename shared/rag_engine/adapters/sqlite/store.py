@@ -10,6 +10,13 @@ from dataclasses import replace
 from typing import Any, Final
 
 from rag_engine.adapters.sqlite.connection import Readers, Writer
+from rag_engine.adapters.sqlite.edits import (
+    Editor,
+    active_edit_of,
+    edits_about,
+    known_vectors,
+    selecting,
+)
 from rag_engine.adapters.sqlite.filters import stored
 from rag_engine.adapters.sqlite.leases import find_version, held
 from rag_engine.adapters.sqlite.ledger import Ledger, StagedChunk
@@ -23,6 +30,7 @@ from rag_engine.adapters.sqlite.rows import (
     pack_extraction,
     staged_chunk_of,
 )
+from rag_engine.core.edits import Edit
 from rag_engine.core.evidence import canonical
 from rag_engine.core.filters import fields_of, values_of
 from rag_engine.core.ids import entity_id
@@ -113,8 +121,11 @@ class SqliteStore:
         ledger = Ledger(connection, self._count_write(connection))
         before = ledger.shown(document)
         staged = _staged(connection, row, version)
+        names = dict(connection.execute(SQL["staged_names"], (row,)))
+        edits = edits_about(names, selecting(connection))
+        names |= known_vectors(connection, map(edits.canonical, names))
         # First add, then remove: an entity that both versions mention keeps its row.
-        ledger.add(document, staged, dict(connection.execute(SQL["staged_names"], (row,))))
+        ledger.add(document, staged, edits, names)
         ledger.remove(before)
         if current is None:
             connection.execute(SQL["add_meta"], ("documents", 1))
@@ -184,6 +195,34 @@ class SqliteStore:
         for query in ("unstage_document_chunks", "unstage_document_names", "forget_versions"):
             connection.execute(SQL[query], (document,))
         connection.execute(SQL["forget_document"], (document,))
+
+    async def edit(self, edit: Edit, vectors: Vectors) -> bool:
+        """See `Store.edit`."""
+        for vector in vectors:
+            self._check(vector)
+
+        def write(connection: sqlite3.Connection) -> bool:
+            if connection.execute(SQL["edit"], (edit.id,)).fetchone():
+                return False
+            edits_about(edit.keys, selecting(connection)).check(edit)
+            ledger = Ledger(connection, self._count_write(connection))
+            Editor(connection, ledger).put(edit, [_bytes(one) for one in vectors], self._clock())
+            return True
+
+        return await self._writer.run(write)
+
+    async def undo(self, edit_id: str) -> bool:
+        """See `Store.undo`."""
+
+        def write(connection: sqlite3.Connection) -> bool:
+            row = connection.execute(SQL["edit"], (edit_id,)).fetchone()
+            if row is None:
+                return False
+            ledger = Ledger(connection, self._count_write(connection))
+            Editor(connection, ledger).take_back(active_edit_of(row).edit)
+            return True
+
+        return await self._writer.run(write)
 
     async def aclose(self) -> None:
         """See `Store.aclose`."""
