@@ -141,7 +141,12 @@ async def export_workspace(engine: Engine, workspace: str, path: Path, progress:
     opened = await engine.control.open(workspace)
     part = path.with_name(f"{path.name}.part")
     try:
-        async with _zip_file(part, "w") as file, opened.store.snapshot() as reader:
+        # What the snapshot names must not be collected before it is written.
+        async with (
+            engine.blobs.keeping(),
+            _zip_file(part, "w") as file,
+            opened.store.snapshot() as reader,
+        ):
             count = await _Exporter(engine, opened, reader, file, progress).run()
         await asyncio.to_thread(os.replace, part, path)
     except OSError as error:

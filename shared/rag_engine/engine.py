@@ -9,11 +9,13 @@ one snapshot of the store, and comes back as an answer with citations.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from rag_engine.core.filters import Filter, check_fields
 from rag_engine.core.ids import ChunkId
@@ -27,7 +29,7 @@ from rag_engine.core.models import (
     VersionStatus,
 )
 from rag_engine.core.submissions import check_submission
-from rag_engine.errors import InvalidRequest, NotFound
+from rag_engine.errors import InvalidRequest, NotFound, RagEngineError
 from rag_engine.ingest.parse import recall
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ingest.worker import Watch, Worker
@@ -37,7 +39,15 @@ from rag_engine.retrieval.answer import Answer, AnswerEvent, answer
 from rag_engine.retrieval.context import Budget, Context, RankedChunk, assemble
 from rag_engine.retrieval.neighbourhood import Neighbourhood, neighbourhood
 from rag_engine.retrieval.retrieve import retrieve
+from rag_engine.telemetry import events
 
+logger = logging.getLogger(__name__)
+
+UNUSED_SECONDS: Final = 24 * 3600.0
+"""How long a blob that no version names is kept: between storing it and naming it, work goes on."""
+
+_TIDY_SECONDS: Final = 3600.0
+_BATCH: Final = 10_000
 _FINAL = (VersionStatus.INDEXED, VersionStatus.FAILED, VersionStatus.CANCELLED)
 _WAIT_SECONDS = 0.2
 
@@ -151,7 +161,9 @@ class Engine:
         """Ingest whatever is pending, and return how many attempts that took."""
         opened = await self.control.open(workspace, create=True)
         worker = Worker(pipeline=self.pipeline, name=self.worker_name, concurrency=self.concurrency)
-        return await worker.drain(opened, watch)
+        attempts = await worker.drain(opened, watch)
+        await self._tidy()
+        return attempts
 
     async def outcome(self, version: Version, workspace: str = DEFAULT_WORKSPACE) -> Version:
         """Wait until a version has come to its end, whichever process works on it."""
@@ -167,6 +179,37 @@ class Engine:
     async def delete(self, document_ids: Sequence[str], workspace: str = DEFAULT_WORKSPACE) -> int:
         """Delete documents with all that was derived from them; return how many there were."""
         return await (await self.control.open(workspace)).store.delete(document_ids)
+
+    async def collect(self) -> int:
+        """Delete blobs that no version of any workspace names and nobody stored for a day.
+
+        The bytes of deleted and replaced documents go that way. `work` does it now and then.
+
+        Returns:
+            How many were deleted; none while somebody is keeping them, as an export does.
+
+        Raises:
+            StoreCorrupt: A workspace cannot be read, so that nobody can tell what it names.
+        """
+        if not await self.control.workspaces():
+            return 0  # where all databases are gone, the originals are what is left
+        old = await self.blobs.hashes(older_than=UNUSED_SECONDS)
+        count = 0
+        for start in range(0, max(1, len(old)), _BATCH):
+            batch = old[start : start + _BATCH]
+            used = await self.control.referenced(batch)
+            unused = [hash for hash in batch if hash not in used]
+            count += await self.blobs.delete(unused, older_than=UNUSED_SECONDS)
+        return count
+
+    async def _tidy(self) -> None:
+        """Collect at most once an hour; what is in the way of it is no failure of the work."""
+        try:
+            if await self.control.due("collect", _TIDY_SECONDS):
+                count = await self.collect()
+                logger.info("collected", extra={"action": events.COLLECTED, "blobs": count})
+        except RagEngineError as error:
+            logger.warning(str(error), extra={"action": events.COLLECTED})
 
     # ------------------------------------------------------------------ answers out
 
@@ -259,6 +302,14 @@ class Engine:
                 "List those there are with: rag-engine documents list"
             )
         return found
+
+    async def original(self, document: Document) -> bytes:
+        """The bytes that were submitted.
+
+        Raises:
+            BlobMissing: They are no longer there, or no longer the same.
+        """
+        return await self.blobs.read(document.content_hash)
 
     async def parsed(self, document: Document) -> ParsedDocument:
         """The text of a document, whose characters all spans count."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -125,3 +126,26 @@ def test_json_is_unicode_whatever_a_file_is_called(run: Run, filled: Path, tmp_p
     assert done.code == 1
     assert done.lines[0]["id"] == f"{tmp_path}/\udcff.txt"
     assert "\\udcff" in done.out
+
+
+def test_originals_and_texts_come_back_byte_for_byte(run: Run, docs: Path, tmp_path: Path) -> None:
+    for name in ("bakery.md", "mill.html", "station/timetable.csv"):
+        out = tmp_path / "out"
+        done = run("documents", "original", docs / name, "-o", out, "--json").json
+        assert done["size"] == len((docs / name).read_bytes())
+        assert out.read_bytes() == (docs / name).read_bytes()
+    assert run("documents", "original", "mill.html").out == (docs / "mill.html").read_text()
+    text = run("documents", "text", "mill.html").out
+    assert "Anton Berg bought the mill" in text
+    assert text + "\n" == run("documents", "show", "mill.html", "--text").out
+    refused = run("documents", "original", "mill.html", "--json")
+    assert (refused.code, "-o FILE" in refused.err) == (2, True)
+
+
+def test_collecting_deletes_what_no_document_uses(run: Run, data: Path) -> None:
+    run("documents", "delete", "mill.html", "--yes")
+    assert run("doctor", "--collect", "--json").json == {"collected": 0}
+    for blob in (data / "blobs").glob("*/*"):
+        os.utime(blob, (0, 0))
+    assert run("doctor", "--collect").out == "2 unused blobs deleted.\n"
+    assert run("documents", "original", "bakery.md").code == 0

@@ -10,6 +10,7 @@ import places
 from rag_engine.adapters.memory import MemoryBlobs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rag_engine.ports.storage import Blobs
@@ -24,12 +25,26 @@ def control(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
         pytest.skip(str(error))
 
 
+@pytest.fixture
+def clock() -> places.Clock:
+    """The clock by which blobs age."""
+    return places.Clock(tick=0.0)
+
+
+@pytest.fixture
+def pass_time(clock: places.Clock) -> Callable[[float], None]:
+    def advance(seconds: float) -> None:
+        clock.now += seconds
+
+    return advance
+
+
 @pytest.fixture(params=["memory", "folder"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+def blobs(request: pytest.FixtureRequest, tmp_path: Path, clock: places.Clock) -> Blobs:
     if request.param == "memory":
-        return MemoryBlobs()
+        return MemoryBlobs(clock)
     try:
         from rag_engine.adapters.blobs.folder import FolderBlobs
     except ImportError as error:
         pytest.skip(f"No blob store {request.param!r}: {error}")
-    return FolderBlobs(tmp_path / "blobs")
+    return FolderBlobs(tmp_path / "blobs", clock)

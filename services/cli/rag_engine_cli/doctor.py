@@ -19,7 +19,7 @@ import click
 from rag_engine.errors import RagEngineError
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.session import Session, pass_session
-from rag_engine_cli.terminal import in_words
+from rag_engine_cli.terminal import in_words, plural
 
 if TYPE_CHECKING:
     from rag_engine.engine import Engine
@@ -47,15 +47,26 @@ class Finding:
 
 
 @click.command()
+@click.option(
+    "--collect",
+    is_flag=True,
+    help="Delete originals and texts that no document has used for a day, instead. Ingesting does "
+    "that too, once an hour at most.",
+)
 @shared_options
 @pass_session
-def doctor(session: Session) -> None:
+def doctor(session: Session, collect: bool) -> None:
     """Check what is configured and whether it works.
 
     Tries the data folder, the databases, the embedding model, the parsers, text recognition and
     the language model, if one is configured: it is asked for one word. Exit code 3 if something
     does not work.
     """
+    if collect:
+        count = session.run(lambda engine: engine.collect())
+        session.terminal.record({"collected": count})
+        session.terminal.line(f"{plural(count, 'unused blob')} deleted.")
+        return
     states = []
 
     def show(finding: Finding) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from rag_engine.ports.storage import Workspace
 
 _LISTED_FAILURES: Final = 20
+_FILE: Final = click.Path(path_type=Path, dir_okay=False, writable=True)
 _KINDS: Final = {
     "document": "docx",
     "presentation": "pptx",
@@ -168,16 +170,11 @@ def show(session: Session, document: str, text: bool) -> None:
 
 
 async def _show(engine: Engine, session: Session, word: str, text: bool) -> None:
-    opened = await engine.workspace(session.workspace)
-    version = await _resolve(opened, word)
-    async with opened.store.snapshot() as reader:
-        [document] = await reader.documents([version.document_id])
+    document, version = await _current(engine, session, word)
     terminal = session.terminal
     if text:
         if document is None:
-            raise NotFound(
-                f"{word!r} has no text: it is {version.status}. {version.error or ''}".strip()
-            )
+            raise _no_text(word, version)
         parsed = await engine.parsed(document)
         terminal.record(document_record(document) | {"text": parsed.text})
         terminal.line(parsed.text)
@@ -186,6 +183,76 @@ async def _show(engine: Engine, session: Session, word: str, text: bool) -> None
     terminal.record({"document": record, "newest": version_record(version)})
     for name, value in _facts(document, version):
         terminal.line(f"{name:<9}  {value}")
+
+
+@documents.command()
+@click.argument("document")
+@click.option("--output", "-o", type=_FILE, help="Where to write it. Default: stdout.")
+@shared_options
+@pass_session
+def original(session: Session, document: str, output: Path | None) -> None:
+    """Write the original of a DOCUMENT, given by its id or its path, byte for byte.
+
+    Of a document that is being replaced it is the version that answers.
+
+    \b
+    Example:
+      rag-engine documents original contracts/framework.pdf -o framework.pdf
+    """
+    content = session.run(lambda engine: _original(engine, session, document))
+    _deliver(session, document, content, output)
+
+
+async def _original(engine: Engine, session: Session, word: str) -> bytes:
+    document, version = await _current(engine, session, word)
+    if document is None:  # nothing answers yet: what was submitted
+        return await engine.blobs.read(version.submission.content_hash)
+    return await engine.original(document)
+
+
+@documents.command("text")
+@click.argument("document")
+@click.option("--output", "-o", type=_FILE, help="Where to write it. Default: stdout.")
+@shared_options
+@pass_session
+def text_(session: Session, document: str, output: Path | None) -> None:
+    """Write the text that was found in a DOCUMENT, as UTF-8, character for character.
+
+    Spans in citations count the characters of this text.
+    """
+    found = session.run(lambda engine: _text(engine, session, document))
+    _deliver(session, document, found.encode(), output)
+
+
+async def _text(engine: Engine, session: Session, word: str) -> str:
+    document, version = await _current(engine, session, word)
+    if document is None:
+        raise _no_text(word, version)
+    return (await engine.parsed(document)).text
+
+
+async def _current(engine: Engine, session: Session, word: str) -> tuple[Document | None, Version]:
+    """The document that a word means, if it answers questions, and its newest version."""
+    opened = await engine.workspace(session.workspace)
+    version = await _resolve(opened, word)
+    async with opened.store.snapshot() as reader:
+        [document] = await reader.documents([version.document_id])
+    return document, version
+
+
+def _no_text(word: str, version: Version) -> NotFound:
+    return NotFound(f"{word!r} has no text: it is {version.status}. {version.error or ''}".strip())
+
+
+def _deliver(session: Session, word: str, content: bytes, output: Path | None) -> None:
+    if output is None:
+        if session.json:
+            raise click.UsageError("With --json, say where to write it: -o FILE.")
+        sys.stdout.buffer.write(content)
+        return
+    output.write_bytes(content)
+    session.terminal.record({"document": word, "file": str(output), "size": len(content)})
+    session.terminal.line(f"{in_words(len(content))} written to {output}.")
 
 
 def _facts(document: Document | None, version: Version) -> list[tuple[str, Any]]:

@@ -515,6 +515,21 @@ class Control(Protocol):
         """
         ...
 
+    async def referenced(self, hashes: Sequence[str]) -> set[str]:
+        """Those of these blobs that some version of some workspace names, as original or as text.
+
+        Raises:
+            StoreCorrupt: A workspace is missing or cannot be read, so that nobody can tell.
+        """
+        ...
+
+    async def due(self, chore: str, seconds: float) -> bool:
+        """Whether nobody has begun a chore within so many seconds; if so, it counts as begun now.
+
+        Of several who ask at once, one is told so. Where there is no workspace, nothing is due.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Close every workspace that was opened. What they hold stays."""
         ...
@@ -539,14 +554,32 @@ class Blobs(Protocol):
         """A blob as a read-only local file for the time of the context.
 
         Raises:
-            BlobMissing: There is none of that hash.
+            BlobMissing: There is none of that hash, or its bytes no longer have that hash.
         """
         ...
 
-    async def hashes(self) -> list[str]:
-        """Hashes of all blobs, sorted."""
+    async def hashes(self, *, older_than: float = 0.0) -> list[str]:
+        """Hashes of all blobs, sorted.
+
+        Args:
+            older_than: Only of those that nobody has stored for so many seconds. Storing what is
+                there already counts.
+        """
         ...
 
-    async def delete(self, hashes: Sequence[str]) -> None:
-        """Delete blobs; unknown hashes are passed over."""
+    async def delete(self, hashes: Sequence[str], *, older_than: float = 0.0) -> int:
+        """Delete blobs and return how many; unknown hashes are passed over.
+
+        While somebody is `keeping` the blobs, nothing is deleted.
+
+        Args:
+            hashes: Which ones.
+            older_than: A blob that somebody stored within so many seconds stays, even if that
+                happens at the same moment. What a process that died while it stored something left
+                behind goes too when it is that old.
+        """
+        ...
+
+    def keeping(self) -> AbstractAsyncContextManager[None]:
+        """For the time of the context no process deletes a blob; what is being deleted is waited for."""
         ...

@@ -11,6 +11,7 @@ INDEXED: Final = "version_indexed"
 FAILED: Final = "version_failed"
 LEASE_LOST: Final = "lease_lost"
 HEARTBEAT: Final = "heartbeat_failed"
+COLLECTED: Final = "blobs_collected"
 DELETED: Final = "documents_deleted"
 QUESTION: Final = "question_answered"
 

@@ -14,6 +14,7 @@ import pytest
 from rag_engine.errors import BlobMissing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rag_engine.ports.storage import Blobs
@@ -24,7 +25,11 @@ NOWHERE = hashlib.sha256(b"nobody stored this").hexdigest()
 
 
 class BlobsContract:
-    """Subclass it and provide a fixture `blobs` that returns an empty `Blobs`."""
+    """Subclass it and provide two fixtures.
+
+    `blobs` returns an empty `Blobs`, `pass_time` a function that lets so many seconds pass on the
+    clock by which they age.
+    """
 
     @pytest.mark.parametrize("content", [b"", b"x", CONTENT, bytes(3_000_000)])
     async def test_bytes_come_back_under_their_hash(self, blobs: Blobs, content: bytes) -> None:
@@ -92,3 +97,43 @@ class BlobsContract:
         assert await blobs.read(other) == b"other"
         await blobs.put(CONTENT)
         assert await blobs.read(KEY) == CONTENT
+
+    async def test_only_blobs_that_are_old_enough_are_listed_and_deleted(
+        self, blobs: Blobs, pass_time: Callable[[float], None]
+    ) -> None:
+        old, _ = await blobs.put(b"old")
+        pass_time(100)
+        new, _ = await blobs.put(b"new")
+        assert await blobs.hashes(older_than=100) == [old]
+        assert await blobs.hashes(older_than=101) == []
+        assert await blobs.delete([new, old], older_than=101) == 0
+        assert await blobs.delete([new, old, NOWHERE], older_than=100) == 1
+        assert await blobs.hashes() == [new]
+        assert await blobs.delete([new]) == 1
+
+    async def test_storing_a_blob_again_makes_it_new(
+        self, blobs: Blobs, pass_time: Callable[[float], None]
+    ) -> None:
+        await blobs.put(CONTENT)
+        pass_time(100)
+        looked = await blobs.hashes(older_than=100)
+        await blobs.put(CONTENT)
+        assert looked == [KEY]
+        assert await blobs.delete(looked, older_than=100) == 0
+        assert await blobs.read(KEY) == CONTENT
+        assert await blobs.hashes(older_than=100) == []
+
+    async def test_nothing_is_deleted_while_somebody_keeps_the_blobs(self, blobs: Blobs) -> None:
+        await blobs.put(CONTENT)
+        async with blobs.keeping():
+            async with blobs.keeping():
+                assert await blobs.delete([KEY]) == 0
+            assert await blobs.delete([KEY]) == 0
+            other, _ = await blobs.put(b"keeping hinders nobody who stores")
+            assert await blobs.hashes() == sorted([KEY, other])
+        assert await blobs.delete([KEY]) == 1
+
+    async def test_deleting_says_how_many_there_were(self, blobs: Blobs) -> None:
+        assert await blobs.delete([KEY]) == 0
+        await blobs.put(CONTENT)
+        assert await blobs.delete([KEY, NOWHERE, KEY]) == 1

@@ -186,3 +186,32 @@ class ControlContract:
             assert found.tolist() == [[0.0, 1.0]]
         finally:
             await other.aclose()
+
+    async def test_every_version_of_every_workspace_names_its_blobs(
+        self, opened: Control, control: Place
+    ) -> None:
+        one = await opened.open("one", create=True)
+        other = await opened.open("other", create=True)
+        await ingest(one, A)
+        await other.queue.accept(B.submission)
+        pending, indexed = B.submission.content_hash, A.submission.content_hash
+        asked = [pending, "nobody's", f"of {A.id}", indexed]
+        assert await opened.referenced(asked) == {pending, indexed, f"of {A.id}"}
+        assert await opened.referenced([]) == set()
+        elsewhere = control(model="other")
+        assert await elsewhere.referenced(asked) == {pending, indexed, f"of {A.id}"}
+        await elsewhere.aclose()
+        await one.store.delete([A.id])
+        assert await opened.referenced(asked) == {pending}
+
+    async def test_a_chore_is_due_once_in_a_while_wherever_it_is_asked_for(
+        self, opened: Control, control: Place
+    ) -> None:
+        assert not await opened.due("sweep", 60)
+        await opened.open("default", create=True)
+        assert await opened.due("sweep", 60)
+        assert not await opened.due("sweep", 60)
+        assert await opened.due("dust", 60)
+        await control.pass_time(61)
+        assert await opened.due("sweep", 60)
+        assert not await opened.due("sweep", 60)

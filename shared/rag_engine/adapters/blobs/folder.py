@@ -2,6 +2,9 @@
 
 A blob is written to a temporary file, flushed to the disk, renamed into place, and its folder
 flushed, before anybody hears of it: a row in the database never names bytes that a crash can lose.
+
+A blob is as old as its file. Whoever stores it again makes it new, under a lock that whoever
+deletes it holds from the look at its age to the end: it is never deleted for having been old.
 """
 
 from __future__ import annotations
@@ -13,11 +16,13 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
+from rag_engine.adapters.blobs.locks import locked
 from rag_engine.errors import BlobMissing, DocumentUnreadable, StoreFull, StoreUnavailable
 
 T = TypeVar("T")
@@ -27,10 +32,16 @@ _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class FolderBlobs:
-    """See `Blobs`. Blobs lie in 256 subfolders, by the first two digits of their hash."""
+    """See `Blobs`. Blobs lie in 256 subfolders, by the first two digits of their hash.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where they lie; it is created when it is not there.
+        clock: Seconds since the epoch; the processes of one host share theirs.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
+        self._clock = clock
 
     async def put(self, content: bytes | Path) -> tuple[str, int]:
         """See `Blobs.put`. A file is copied in blocks and never held in memory whole.
@@ -47,24 +58,65 @@ class FolderBlobs:
     @asynccontextmanager
     async def local(self, hash: str) -> AsyncIterator[Path]:
         """See `Blobs.local`."""
-        path = self._path(hash)
-        if not _HASH.fullmatch(hash) or not await asyncio.to_thread(path.is_file):
-            raise _missing(hash)
-        yield path
+        await asyncio.to_thread(self._check, hash)
+        yield self._path(hash)
 
-    async def hashes(self) -> list[str]:
+    async def hashes(self, *, older_than: float = 0.0) -> list[str]:
         """See `Blobs.hashes`."""
-        return await asyncio.to_thread(self._hashes)
+        return await asyncio.to_thread(self._hashes, older_than)
 
-    async def delete(self, hashes: Sequence[str]) -> None:
+    async def delete(self, hashes: Sequence[str], *, older_than: float = 0.0) -> int:
         """See `Blobs.delete`."""
+        return await asyncio.to_thread(self._delete, hashes, older_than)
 
-        def remove() -> None:
-            with self._translated():
-                for hash in filter(_HASH.fullmatch, hashes):
-                    self._path(hash).unlink(missing_ok=True)
+    @asynccontextmanager
+    async def keeping(self) -> AsyncIterator[None]:
+        """See `Blobs.keeping`."""
+        lock = ExitStack()
+        entering = asyncio.ensure_future(asyncio.to_thread(lock.enter_context, self._kept()))
+        try:
+            await asyncio.shield(entering)
+            yield
+        finally:
+            await asyncio.wait({entering})  # whoever is cancelled meanwhile must not keep the lock
+            await asyncio.to_thread(lock.close)
 
-        await asyncio.to_thread(remove)
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        with self._translated():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with locked(self._folder / ".keeping", "shared"):
+                yield
+
+    def _delete(self, hashes: Sequence[str], older_than: float) -> int:
+        if not self._folder.is_dir():
+            return 0
+        with self._translated(), locked(self._folder / ".keeping", "exclusive", wait=False) as mine:
+            if not mine:
+                return 0
+            if older_than > 0:
+                self._sweep(older_than)
+            return sum(self._delete_one(hash, older_than) for hash in filter(_is_hash, hashes))
+
+    def _delete_one(self, hash: str, older_than: float) -> bool:
+        path = self._path(hash)
+        with locked(self._folder / ".settling", "exclusive"):
+            there = path.exists() and self._is_old(path, older_than)
+            if there:
+                path.unlink()
+        return there
+
+    def _sweep(self, older_than: float) -> None:
+        """Delete what processes that died while they stored something left behind."""
+        for path in self._folder.glob(".put-*"):
+            if self._is_old(path, older_than):
+                path.unlink(missing_ok=True)
+
+    def _is_old(self, path: Path, seconds: float) -> bool:
+        try:
+            return seconds <= 0 or self._clock() - path.stat().st_mtime >= seconds
+        except FileNotFoundError:  # deleted since it was listed
+            return False
 
     def _put(self, content: bytes | Path) -> tuple[str, int]:
         with self._translated():
@@ -94,27 +146,50 @@ class FolderBlobs:
 
     def _settle(self, temporary: Path, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
-        temporary.replace(path)
+        now = self._clock()
+        os.utime(temporary, (now, now))
+        with locked(self._folder / ".settling", "shared"):
+            temporary.replace(path)
         for folder in (path.parent, self._folder):
             _flush_folder(folder)
 
     def _read(self, hash: str) -> bytes:
-        if not _HASH.fullmatch(hash):
-            raise _missing(hash)
-        try:
-            content = self._path(hash).read_bytes()
-        except FileNotFoundError:
-            raise _missing(hash) from None
+        with self._opened(hash) as file:
+            content = file.read()
         if hashlib.sha256(content).hexdigest() != hash:
-            raise BlobMissing(
-                f"The bytes of blob {hash!r} have changed on the disk. Restore it from a backup, "
-                "or ingest the document again."
-            )
+            raise self._changed(hash)
         return content
 
-    def _hashes(self) -> list[str]:
-        names = (path.name for path in self._folder.glob("??/*"))
-        return sorted(name for name in names if _HASH.fullmatch(name))
+    def _check(self, hash: str) -> None:
+        with self._opened(hash) as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != hash:
+            raise self._changed(hash)
+
+    @contextmanager
+    def _opened(self, hash: str) -> Iterator[io.BufferedReader]:
+        if not _is_hash(hash):
+            raise _missing(hash)
+        try:
+            with self._path(hash).open("rb") as file:
+                yield file
+        except FileNotFoundError:
+            raise _missing(hash) from None
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The blob {str(self._path(hash))!r} cannot be read ({error.strerror}). Check its "
+                "permissions and the disk."
+            ) from error
+
+    def _changed(self, hash: str) -> BlobMissing:
+        return BlobMissing(
+            f"The bytes of blob {str(self._path(hash))!r} have changed on the disk. Restore it from "
+            "a backup, or ingest the document again."
+        )
+
+    def _hashes(self, older_than: float) -> list[str]:
+        paths = (path for path in self._folder.glob("??/*") if _is_hash(path.name))
+        return sorted(path.name for path in paths if self._is_old(path, older_than))
 
     def _path(self, hash: str) -> Path:
         return self._folder / hash[:2] / hash
@@ -164,6 +239,10 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _is_hash(name: str) -> bool:
+    return _HASH.fullmatch(name) is not None
 
 
 def _missing(hash: str) -> BlobMissing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
+import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,20 +13,28 @@ from typing import TYPE_CHECKING
 from rag_engine.errors import BlobMissing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
 
 class MemoryBlobs:
-    """Originals and parsed texts in memory; see `rag_engine.ports.storage.Blobs`."""
+    """Originals and parsed texts in memory; see `rag_engine.ports.storage.Blobs`.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self._blobs: dict[str, bytes] = {}
+        self._stored_at: dict[str, float] = {}
+        self._keepers = 0
 
     async def put(self, content: bytes | Path) -> tuple[str, int]:
         if isinstance(content, Path):
             content = await asyncio.to_thread(content.read_bytes)
         hash = hashlib.sha256(content).hexdigest()
         self._blobs[hash] = content
+        self._stored_at[hash] = self._clock()
         return hash, len(content)
 
     async def read(self, hash: str) -> bytes:
@@ -44,9 +53,24 @@ class MemoryBlobs:
         finally:
             await asyncio.to_thread(folder.cleanup)
 
-    async def hashes(self) -> list[str]:
-        return sorted(self._blobs)
+    async def hashes(self, *, older_than: float = 0.0) -> list[str]:
+        return sorted(hash for hash in self._blobs if self._is_old(hash, older_than))
 
-    async def delete(self, hashes: Sequence[str]) -> None:
-        for hash in hashes:
-            self._blobs.pop(hash, None)
+    async def delete(self, hashes: Sequence[str], *, older_than: float = 0.0) -> int:
+        if self._keepers:
+            return 0
+        gone = [hash for hash in set(hashes) & self._blobs.keys() if self._is_old(hash, older_than)]
+        for hash in gone:
+            del self._blobs[hash]
+        return len(gone)
+
+    @asynccontextmanager
+    async def keeping(self) -> AsyncIterator[None]:
+        self._keepers += 1
+        try:
+            yield
+        finally:
+            self._keepers -= 1
+
+    def _is_old(self, hash: str, seconds: float) -> bool:
+        return seconds <= 0 or self._clock() - self._stored_at[hash] >= seconds

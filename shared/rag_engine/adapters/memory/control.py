@@ -12,7 +12,7 @@ from rag_engine.errors import InvalidRequest, NotFound
 from rag_engine.ports.storage import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, MutableMapping, Sequence
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -41,6 +41,7 @@ class MemoryControl:
         self._dimensions = dimensions
         self._tables: MutableMapping[str, Tables] = {} if tables is None else tables
         self._open: dict[str, Workspace] = {}
+        self._begun: dict[str, float] = {}
 
     async def workspaces(self) -> list[str]:
         return sorted(self._tables)
@@ -56,6 +57,18 @@ class MemoryControl:
         if name not in self._open:
             self._open[name] = self._opened(name)
         return self._open[name]
+
+    async def referenced(self, hashes: Sequence[str]) -> set[str]:
+        versions = [row.version for one in self._tables.values() for row in one.versions.values()]
+        named = {one.submission.content_hash for one in versions}
+        return set(hashes) & (named | {one.parsed_hash for one in versions if one.parsed_hash})
+
+    async def due(self, chore: str, seconds: float) -> bool:
+        now = self._clock()
+        if not self._tables or now - self._begun.get(chore, -seconds) < seconds:
+            return False
+        self._begun[chore] = now
+        return True
 
     async def aclose(self) -> None:
         self._open.clear()

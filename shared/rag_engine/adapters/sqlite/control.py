@@ -6,7 +6,7 @@ import asyncio
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +16,7 @@ from rag_engine.adapters.sqlite.connection import Readers, Writer, connect, tran
 from rag_engine.adapters.sqlite.migrations import LATEST, applied, migrate
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.queue import SqliteQueue
+from rag_engine.adapters.sqlite.rows import pack
 from rag_engine.adapters.sqlite.store import SqliteStore
 from rag_engine.core.names import NORMALISER_VERSION
 from rag_engine.core.tokens import TOKENISER_VERSION
@@ -24,6 +25,7 @@ from rag_engine.errors import (
     ModelMismatch,
     NotFound,
     RagEngineError,
+    StoreCorrupt,
     StoreTooNew,
     StoreUnavailable,
 )
@@ -80,6 +82,41 @@ class SqliteControl:
                 self._opened[name] = await self._open(name, number)
             return self._opened[name]
 
+    async def referenced(self, hashes: Sequence[str]) -> set[str]:
+        """See `Control.referenced`. Every file counts, whether it is listed or not."""
+        numbers = [number for (number,) in await self._listed(SQL["workspace_numbers"])]
+        return await asyncio.to_thread(self._referenced, list(hashes), numbers)
+
+    def _referenced(self, hashes: list[str], numbers: Sequence[int]) -> set[str]:
+        found = set[str]()
+        listed = {self._path(number) for number in numbers}
+        for path in sorted(listed | set((self._data_dir / "workspaces").glob("*.sqlite"))):
+            if not path.exists():
+                raise _gone(path)
+            with translated(path), closing(connect(path)) as connection:
+                if not applied(connection):
+                    raise _emptied(path)
+                found |= {one for (one,) in connection.execute(SQL["named_blobs"], (pack(hashes),))}
+        return found
+
+    async def due(self, chore: str, seconds: float) -> bool:
+        """See `Control.due`."""
+        return await asyncio.to_thread(self._due, chore, seconds)
+
+    def _due(self, chore: str, seconds: float) -> bool:
+        if not self._listing.exists():
+            return False
+        with translated(self._listing), closing(connect(self._listing)) as connection:
+            connection.execute(SQL["make_chores"])
+            now = self._clock()
+            begun = connection.execute(SQL["chore_begun_at"], (chore,)).fetchone()
+            if begun and begun[0] > now - seconds:  # told without waiting for who writes
+                return False
+            return connection.execute(SQL["begin_chore"], (chore, now, seconds)).rowcount > 0
+
+    def _path(self, number: int) -> Path:
+        return self._data_dir / "workspaces" / f"{number:04d}.sqlite"
+
     async def aclose(self) -> None:
         """See `Control.aclose`."""
         async with self._lock:
@@ -119,7 +156,7 @@ class SqliteControl:
             connection.execute(SQL["add_workspace"], (name,))
 
     async def _open(self, name: str, number: int) -> Workspace:
-        path = self._data_dir / "workspaces" / f"{number:04d}.sqlite"
+        path = self._path(number)
         writer, readers = Writer(path), Readers(path, self._executor)
         try:
             if not await readers.run(lambda: self._is_ready(path)):
@@ -180,6 +217,16 @@ class SqliteControl:
             f"The index of workspace {name!r} was made with {key} {theirs!r}, this release has "
             f"{mine}. Ingest the documents into a new workspace."
         )
+
+
+def _gone(path: Path) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"{str(path)!r} is missing, though it is listed as a workspace. Restore it from a backup."
+    )
+
+
+def _emptied(path: Path) -> StoreCorrupt:
+    return StoreCorrupt(f"{str(path)!r} is damaged (it holds no tables). Restore it from a backup.")
 
 
 def _has_staged(connection: sqlite3.Connection) -> bool:

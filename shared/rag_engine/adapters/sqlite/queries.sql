@@ -464,3 +464,23 @@ INSERT INTO workspace (name) VALUES (?) ON CONFLICT (name) DO NOTHING;
 
 -- name: any_staged
 SELECT 1 FROM staged_chunk LIMIT 1;
+
+-- ---------------------------------------------------------------- blobs and chores
+
+-- name: named_blobs
+SELECT content_hash FROM version WHERE content_hash IN (SELECT value FROM json_each(?1))
+UNION
+SELECT parsed_hash FROM version WHERE parsed_hash IN (SELECT value FROM json_each(?1));
+
+-- name: workspace_numbers
+SELECT number FROM workspace ORDER BY number;
+
+-- name: make_chores
+CREATE TABLE IF NOT EXISTS chore (name TEXT PRIMARY KEY, begun_at REAL NOT NULL);
+
+-- name: chore_begun_at
+SELECT begun_at FROM chore WHERE name = ?;
+
+-- name: begin_chore
+INSERT INTO chore (name, begun_at) VALUES (?1, ?2)
+ON CONFLICT (name) DO UPDATE SET begun_at = excluded.begun_at WHERE begun_at <= ?2 - ?3;
