@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rag_engine.core.edits import Alias, Fact, Suppression
     from rag_engine.core.filters import parse as parse_filter
     from rag_engine.core.models import (
         Chunk,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from rag_engine.wiring import build
 
 __all__ = [
+    "Alias",
     "Answer",
     "Budget",
     "CallerError",
@@ -47,6 +49,7 @@ __all__ = [
     "Document",
     "Engine",
     "Entity",
+    "Fact",
     "Found",
     "Message",
     "Metadata",
@@ -57,6 +60,7 @@ __all__ = [
     "Relation",
     "Settings",
     "Stage",
+    "Suppression",
     "TextDelta",
     "Version",
     "VersionStatus",
@@ -68,6 +72,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "Alias": ("rag_engine.core.edits", "Alias"),
     "Answer": ("rag_engine.retrieval.answer", "Answer"),
     "Budget": ("rag_engine.retrieval.context", "Budget"),
     "CallerError": ("rag_engine.errors", "CallerError"),
@@ -76,6 +81,7 @@ _PLACES = {
     "Document": ("rag_engine.core.models", "Document"),
     "Engine": ("rag_engine.engine", "Engine"),
     "Entity": ("rag_engine.core.models", "Entity"),
+    "Fact": ("rag_engine.core.edits", "Fact"),
     "Found": ("rag_engine.engine", "Found"),
     "Message": ("rag_engine.ports.models", "Message"),
     "Metadata": ("rag_engine.core.models", "Metadata"),
@@ -86,6 +92,7 @@ _PLACES = {
     "Relation": ("rag_engine.core.models", "Relation"),
     "Settings": ("rag_engine.settings", "Settings"),
     "Stage": ("rag_engine.core.models", "Stage"),
+    "Suppression": ("rag_engine.core.edits", "Suppression"),
     "TextDelta": ("rag_engine.retrieval.answer", "TextDelta"),
     "Version": ("rag_engine.core.models", "Version"),
     "VersionStatus": ("rag_engine.core.models", "VersionStatus"),

@@ -6,6 +6,7 @@ A ZIP file that any store can be filled from without a model:
     blobs/<sha-256>            originals and parsed texts
     documents/<number>.json    a document, its chunks and their evidence
     documents/<number>.npy     float16: its chunks' vectors, then those of names not seen before
+    edits.json                 aliases and suppressions in force
 
 An import checks the whole table of contents before it writes anything, and each document's record
 before it writes anything of that document. It goes through the queue and the store like any
@@ -31,6 +32,7 @@ from typing import Any, Final, Literal, ParamSpec, TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from rag_engine.core.edits import Edit
 from rag_engine.core.evidence import canonical, entity_ids
 from rag_engine.core.ids import EntityId, chunk_id
 from rag_engine.core.models import (
@@ -46,6 +48,7 @@ from rag_engine.core.submissions import check_submission
 from rag_engine.engine import Engine
 from rag_engine.errors import (
     ArchiveRejected,
+    Conflict,
     DocumentUnreadable,
     InvalidRequest,
     LeaseLost,
@@ -63,8 +66,9 @@ MAX_BYTES: Final = 1 << 40
 
 _PAGE: Final = 100
 _LEASE_SECONDS: Final = 600.0
-_ENTRY: Final = re.compile(r"manifest\.json|blobs/[0-9a-f]{64}|documents/[0-9]{8}\.(?:json|npy)")
-
+_ENTRY: Final = re.compile(
+    r"manifest\.json|edits\.json|blobs/[0-9a-f]{64}|documents/[0-9]{8}\.(?:json|npy)"
+)
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _KINDS: Final = ("json", "npy")
 _UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
@@ -97,11 +101,13 @@ class Imported:
         written: Documents that were written.
         kept: Documents that were there already, and stay as they are.
         unfinished: Documents that another process works on, or that wait to be tried again.
+        contradicted: Aliases that the workspace's own contradict; they are left out.
     """
 
     written: int = 0
     kept: int = 0
     unfinished: int = 0
+    contradicted: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +217,8 @@ class _Exporter:
             documents=stats.documents,
         )
         await self._write("manifest.json", _json(asdict(manifest)))
+        edits = [asdict(one.edit) for one in await self._reader.edits()]
+        await self._write("edits.json", _json(edits))
         number, after = 0, None
         while True:
             page = await self._reader.list_documents(after=after, limit=_PAGE)
@@ -345,10 +353,23 @@ class _Importer:
 
     async def run(self, manifest: Manifest, progress: Progress) -> Imported:
         counts = Counter[str]()
+        for edit in await self._edits():
+            try:
+                await self._engine.edit(edit, self._workspace.name)
+            except (Conflict, InvalidRequest):  # what was edited here in another way stays
+                counts["contradicted"] += 1
         for number in range(manifest.documents):
             counts[await self._import(number)] += 1
             progress(number + 1, manifest.documents)
         return Imported(**counts)
+
+    async def _edits(self) -> tuple[Edit, ...]:
+        if "edits.json" not in self._file.namelist():
+            return ()
+        try:
+            return TypeAdapter(tuple[Edit, ...]).validate_json(await self._read("edits.json"))
+        except ValidationError as error:
+            raise _rejected(self._path, f"its edits cannot be read: {_first(error)}") from error
 
     async def _import(self, number: int) -> Literal["written", "kept", "unfinished"]:
         record, vectors = await self._record(f"documents/{number:08d}")

@@ -17,6 +17,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from rag_engine.core.edits import (
+    FACT_PREFIX,
+    FACT_SOURCE,
+    ONLY_FACTS,
+    ActiveEdit,
+    Edit,
+    Fact,
+    is_fact,
+    pack_fact,
+    without_facts,
+)
 from rag_engine.core.filters import Filter, check_fields
 from rag_engine.core.ids import ChunkId
 from rag_engine.core.models import (
@@ -28,9 +39,10 @@ from rag_engine.core.models import (
     Version,
     VersionStatus,
 )
-from rag_engine.core.submissions import check_submission
+from rag_engine.core.submissions import check_fact, check_names, check_submission
 from rag_engine.errors import InvalidRequest, NotFound, RagEngineError
-from rag_engine.ingest.parse import recall
+from rag_engine.ingest.embed import embed_names
+from rag_engine.ingest.parse import recall, recall_fact
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ingest.worker import Watch, Worker
 from rag_engine.ports.models import ChatModel, Message
@@ -87,6 +99,19 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What people have changed in a workspace's graph by hand.
+
+    Attributes:
+        edits: Aliases and suppressions, by the time they were made.
+        facts: By their ids.
+    """
+
+    edits: tuple[ActiveEdit, ...]
+    facts: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """Everything RAG Engine does, over any store and any models. `wiring.py` builds one.
 
@@ -137,11 +162,16 @@ class Engine:
             metadata: What filters select by.
 
         Raises:
-            InvalidRequest: The id or a metadata value cannot be stored.
+            InvalidRequest: The id or a metadata value cannot be stored, or the id is a fact's.
             DocumentUnreadable: The file cannot be read.
             StoreFull: The disk is full; nothing that was stored is lost.
         """
         check_submission(document_id, source, root, title, metadata or {})
+        if is_fact(document_id):
+            raise InvalidRequest(
+                f"{document_id!r} cannot be the id of a document: ids of facts written by hand "
+                f"begin with {FACT_PREFIX!r}. Choose another."
+            )
         opened = await self.control.open(workspace, create=True)
         content_hash, size = await self.blobs.put(content)
         return await opened.queue.accept(
@@ -226,13 +256,11 @@ class Engine:
         opened = await self.control.open(question.workspace)
         budget = question.budget or self.budget
         async with opened.store.snapshot() as reader:
-            if question.filter is not None:
-                check_fields(question.filter, (await reader.stats()).fields)
             retrieved = await retrieve(
                 reader,
                 question.text,
                 k=2 * budget.passages,
-                filter=question.filter,
+                filter=await _checked(reader, question.filter),
                 embedder=self.pipeline.embedder,
                 mode=question.mode,
             )
@@ -284,9 +312,9 @@ class Engine:
     ) -> DocumentPage:
         """A page of documents in the order of their ids."""
         async with (await self.control.open(workspace)).store.snapshot() as reader:
-            if filter is not None:
-                check_fields(filter, (await reader.stats()).fields)
-            return await reader.list_documents(after=after, limit=limit, filter=filter)
+            return await reader.list_documents(
+                after=after, limit=limit, filter=await _checked(reader, filter)
+            )
 
     async def document(self, id: str, workspace: str = DEFAULT_WORKSPACE) -> Document:
         """One document.
@@ -324,9 +352,75 @@ class Engine:
             NotFound: No visible passage mentions it; the message names those that come close.
         """
         async with (await self.control.open(workspace)).store.snapshot() as reader:
-            if filter is not None:
-                check_fields(filter, (await reader.stats()).fields)
-            return await neighbourhood(reader, name, embedder=self.pipeline.embedder, filter=filter)
+            return await neighbourhood(
+                reader,
+                name,
+                embedder=self.pipeline.embedder,
+                filter=await _checked(reader, filter),
+            )
+
+    # ------------------------------------------------------------------ the graph, by hand
+
+    async def edit(self, edit: Edit, workspace: str = DEFAULT_WORKSPACE) -> bool:
+        """Put an alias or a suppression into force, for what is there and for what will come.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            InvalidRequest: A name is empty, both are one, or aliases would go round in a circle.
+            Conflict: The name already is an alias of another one.
+        """
+        check_names(edit)
+        opened = await self.control.open(workspace)
+        vectors = await embed_names(edit.keys, self.pipeline.embedder)
+        return await opened.store.edit(edit, vectors)
+
+    async def add_fact(self, fact: Fact, workspace: str = DEFAULT_WORKSPACE) -> Version:
+        """Accept something a person knows, as a document of its own. See `submit`.
+
+        It is found and cited as any passage is, but not under a filter that does not name it.
+        """
+        check_fact(fact)
+        opened = await self.control.open(workspace, create=True)
+        content_hash, size = await self.blobs.put(pack_fact(fact))
+        return await opened.queue.accept(
+            Submission(
+                document_id=fact.document_id,
+                source=FACT_SOURCE,
+                content_hash=content_hash,
+                size=size,
+                fingerprint=self.pipeline.fingerprint,
+            )
+        )
+
+    async def edits(self, workspace: str = DEFAULT_WORKSPACE) -> Changes:
+        """All that was changed by hand and not undone."""
+        async with (await self.control.open(workspace)).store.snapshot() as reader:
+            edits = await reader.edits()
+            facts, after = list[Document](), None
+            while True:
+                page = await reader.list_documents(after=after, filter=ONLY_FACTS)
+                facts += page.documents
+                if (after := page.next) is None:
+                    break
+        known = [await recall_fact(one.content_hash, self.blobs) for one in facts]
+        return Changes(edits=tuple(edits), facts=tuple(known))
+
+    async def undo(self, id: str, workspace: str = DEFAULT_WORKSPACE) -> None:
+        """Take back an edit or a fact, as if it had never been made.
+
+        Raises:
+            NotFound: Nothing of that id is in force.
+        """
+        store = (await self.control.open(workspace)).store
+        if not await store.undo(id) and not await store.delete([FACT_PREFIX + id]):
+            raise NotFound(
+                f"Nothing of id {id!r} is in force in workspace {workspace!r}. "
+                "List what is with: rag-engine graph edits"
+            )
+
+    # ------------------------------------------------------------------ and the rest
 
     async def stats(self, workspace: str = DEFAULT_WORKSPACE) -> Stats:
         """What a workspace holds."""
@@ -343,6 +437,14 @@ class Engine:
             for close in reversed(self.closers):
                 stack.push_async_callback(_close, close)
             await self.control.aclose()
+
+
+async def _checked(reader: Reader, filter: Filter | None) -> Filter | None:
+    """A filter over known fields, outside which facts written by hand stay unless it names them."""
+    if filter is None:
+        return None
+    check_fields(filter, (await reader.stats()).fields)
+    return without_facts(filter)
 
 
 async def _close(close: Callable[[], object]) -> None:

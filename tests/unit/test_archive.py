@@ -17,6 +17,7 @@ from engines import put, small_engine
 from rag_engine import Engine, Question
 from rag_engine.adapters.models.fake import HashEmbedder
 from rag_engine.archive import export_workspace, import_workspace
+from rag_engine.core.edits import Alias, Fact
 from rag_engine.core.models import Submission, VersionStatus
 from rag_engine.errors import ArchiveRejected, DocumentUnreadable, ModelMismatch
 from rag_engine.testing.observation import differences, observed
@@ -57,6 +58,28 @@ async def test_an_imported_workspace_equals_the_exported_one(tmp_path: Path) -> 
     assert (await first.query(question)).text == (await second.query(question)).text
     await first.aclose()
     await second.aclose()
+
+
+async def test_what_was_changed_by_hand_comes_along(tmp_path: Path) -> None:
+    first = await filled(tmp_path / "first")
+    await first.edit(Alias(source="Ada Brand", target="Ada"))
+    await first.edit(Alias(source="Whitby", target="Farne"))
+    await first.add_fact(Fact(name="Ada Brand", description="She was a keeper."))
+    await first.work()
+    assert await export_workspace(first, "default", tmp_path / "out.zip", silent) == 3
+    second = await small_engine(tmp_path / "second")
+    await import_workspace(second, "default", tmp_path / "out.zip", silent)
+    one, other = await first.workspace(), await second.workspace()
+    assert differences(await observed(one), await observed(other)) == []
+    assert (await second.edits()).facts == (await first.edits()).facts
+
+    third = await small_engine(tmp_path / "third")
+    await put(third, "other", "Whitby lies by the sea.")
+    await third.edit(Alias(source="Whitby", target="Whitby Harbour"))
+    done = await import_workspace(third, "default", tmp_path / "out.zip", silent)
+    assert (done.written, done.contradicted) == (3, 1)
+    for engine in (first, second, third):
+        await engine.aclose()
 
 
 async def test_importing_twice_or_submitting_again_changes_nothing(tmp_path: Path) -> None:

@@ -72,6 +72,11 @@ def import_(session: Session, file: Path) -> None:
             f"{plural(done.unfinished, 'document')} of it wait in the queue, or are being worked "
             "on by another process. Go on with: rag-engine ingest"
         )
+    if done.contradicted:
+        warnings.append(
+            f"{plural(done.contradicted, 'name')} had been merged in another way here, which "
+            "stays. See: rag-engine graph edits"
+        )
     session.terminal.record(
         {
             "file": str(file),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rag_engine_cli.edits import add, edits_, hide, merge, undo
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.query import check_workspace
 from rag_engine_cli.session import Session, pass_session
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 @click.group()
 @shared_options
 def graph() -> None:
-    """Look at the knowledge graph."""
+    """Look at the knowledge graph, and change it by hand."""
+
+
+for _command in (merge, hide, add, edits_, undo):
+    graph.add_command(_command)
 
 
 @graph.command()
@@ -60,6 +65,8 @@ def _print(terminal: Terminal, found: Neighbourhood) -> None:
     entity = found.entity
     kind = f" ({entity.type})" if entity.type else ""
     terminal.line(click.style(entity.name, bold=True) + kind)
+    if found.aliases:
+        terminal.line(f"also called {', '.join(found.aliases)}")
     terminal.line(f"mentioned in {plural(entity.mentions, 'passage')}")
     for description in entity.descriptions:
         terminal.line(textwrap.indent(description, "  "))
@@ -93,6 +100,7 @@ def _record(found: Neighbourhood) -> dict[str, Any]:
         "name": entity.name,
         "key": entity.key,
         "type": entity.type or None,
+        "aliases": list(found.aliases),
         "mentions": entity.mentions,
         "descriptions": list(entity.descriptions),
         "sightings": [

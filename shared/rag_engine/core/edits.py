@@ -22,10 +22,13 @@ from rag_engine.core.models import Assertion, Extraction, Mention, ParsedDocumen
 from rag_engine.core.names import entity_key
 from rag_engine.errors import Conflict, InvalidRequest
 
-FACT_MEDIA_TYPE: Final = "application/vnd.rag-engine.fact+json"
+FACT_MEDIA_TYPE: Final = "application/vnd.rag-engine.fact"
 FACT_SOURCE: Final = "manual"
 FACT_PREFIX: Final = f"{FACT_SOURCE}:"
 """Ids of documents that are facts begin with it, and no others."""
+
+ONLY_FACTS: Final = In("$media_type", (FACT_MEDIA_TYPE,))
+"""The filter that lets facts through, and nothing else."""
 
 _SUBJECT: Final = 2000  # the passage of a fact is about the entity it describes
 _ID_LENGTH: Final = 12
@@ -132,9 +135,10 @@ class Edits:
         """
         if not all(edit.keys) or len(set(edit.keys)) < len(edit.keys):
             raise InvalidRequest(
-                f"{edit!r} needs two different names. Case and spacing make no difference."
+                f"{edit.keys[0]!r} and {edit.keys[1]!r} are no two names. Case and spacing make no "
+                "difference."
                 if len(edit.keys) == 2
-                else f"{edit!r} names nothing. Give a name."
+                else f"{edit.keys[0]!r} names nothing. Give a name that can be seen."
             )
         if not isinstance(edit, Alias):
             return
@@ -283,7 +287,7 @@ def without_facts(filter_: Filter) -> Filter:
     """
     if any(_names_facts(leaf) for leaf in _leaves(filter_)):
         return filter_
-    return And((filter_, Not(In("$media_type", (FACT_MEDIA_TYPE,)))))
+    return And((filter_, Not(ONLY_FACTS)))
 
 
 def _leaves(filter_: Filter) -> Iterable[In]:

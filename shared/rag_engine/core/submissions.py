@@ -1,12 +1,14 @@
-"""What a store can hold of a document's names and metadata."""
+"""What a store can hold of names and metadata that people give."""
 
 from __future__ import annotations
 
 import math
 from typing import Final
 
+from rag_engine.core.edits import Alias, Edit, Fact
 from rag_engine.core.filters import LARGEST
 from rag_engine.core.models import Metadata, Scalar
+from rag_engine.core.names import entity_key
 from rag_engine.errors import InvalidRequest
 
 LONGEST: Final = 4096
@@ -33,6 +35,32 @@ def check_submission(
         _check(name)
         for one in value if isinstance(value, tuple) else (value,):
             _check(one)
+
+
+def check_fact(fact: Fact) -> None:
+    """Refuse a fact that says nothing or cannot be stored.
+
+    Raises:
+        InvalidRequest: Naming what is wrong with it.
+    """
+    names = [name for name in (fact.name, fact.target) if name is not None]
+    if not all(map(entity_key, names)):
+        raise InvalidRequest("A fact needs a name to be about. Give one that can be seen.")
+    if len({entity_key(name) for name in names}) < len(names):
+        raise InvalidRequest(f"{fact.name!r} cannot be joined to itself. Name another entity.")
+    for part in (*names, fact.type, fact.description, fact.keywords):
+        _check(part)
+
+
+def check_names(edit: Edit) -> None:
+    """Refuse an edit whose names cannot be stored.
+
+    Raises:
+        InvalidRequest: Naming the first one.
+    """
+    names = (edit.source, edit.target) if isinstance(edit, Alias) else (edit.name, edit.other or "")
+    for name in names:
+        _check(name)
 
 
 def _check(value: Scalar) -> None:

@@ -1,4 +1,7 @@
-"""The first stage: an original's bytes to a parsed document, kept as a blob of its own."""
+"""The first stage: an original's bytes to a parsed document, kept as a blob of its own.
+
+A fact written by hand needs no parser: it says itself what its text is.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from rag_engine.core.edits import Fact, is_fact, unpack_fact
 from rag_engine.core.models import Heading, PageStart, ParsedDocument, TextKind, Version
 from rag_engine.ports.models import Parser
 from rag_engine.ports.storage import Blobs
@@ -17,6 +21,8 @@ async def parse(version: Version, blobs: Blobs, parser: Parser) -> ParsedDocumen
     Raises:
         DocumentRejected: The document cannot be read, is empty or too large.
     """
+    if is_fact(version.document_id):
+        return (await recall_fact(version.submission.content_hash, blobs)).parsed
     async with blobs.local(version.submission.content_hash) as path:
         parsed = await parser.parse(path, version.submission.source)
     return replace(
@@ -25,6 +31,15 @@ async def parse(version: Version, blobs: Blobs, parser: Parser) -> ParsedDocumen
         title=version.submission.title or (_storable(parsed.title) if parsed.title else None),
         headings=tuple(replace(one, title=_storable(one.title)) for one in parsed.headings),
     )
+
+
+async def recall_fact(hash: str, blobs: Blobs) -> Fact:
+    """A fact that was written by hand, from its original.
+
+    Raises:
+        BlobMissing: It is no longer there.
+    """
+    return unpack_fact(await blobs.read(hash))
 
 
 async def keep(parsed: ParsedDocument, blobs: Blobs) -> str:

@@ -11,7 +11,9 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rag_engine.core.models import Chunk, ParsedDocument, Stage, Version
+from rag_engine.core.edits import is_fact
+from rag_engine.core.evidence import canonical
+from rag_engine.core.models import Chunk, Extraction, ParsedDocument, Stage, Version
 from rag_engine.core.names import NORMALISER_VERSION
 from rag_engine.core.scripts import MULTILINGUAL, unknown_script
 from rag_engine.core.tokens import TOKENISER_VERSION
@@ -19,7 +21,7 @@ from rag_engine.errors import BlobMissing, DocumentEmpty
 from rag_engine.ingest.chunk import CHUNKER_VERSION, ChunkSize, chunk
 from rag_engine.ingest.embed import texts_of
 from rag_engine.ingest.extract import extract
-from rag_engine.ingest.parse import keep, parse, recall
+from rag_engine.ingest.parse import keep, parse, recall, recall_fact
 from rag_engine.ingest.write import gather, write
 from rag_engine.ports.models import Embedder, Extractor, Parser
 from rag_engine.ports.storage import Blobs, Job, Workspace
@@ -67,13 +69,22 @@ class Pipeline:
                 "Check that it opens, or remove it from the folder."
             )
         progress(job.version, Stage.EXTRACT)
-        extractions = await extract(chunks, parsed.title, self.extractor)
+        extractions = await self._extractions(job.version, chunks, parsed.title)
         progress(job.version, Stage.EMBED)
         texts = await asyncio.to_thread(texts_of, chunks, parsed.title, self.size)
         vectors = await self.embedder.embed(texts, "document")
         progress(job.version, Stage.WRITE)
         evidence = await asyncio.to_thread(gather, chunks, texts, extractions, vectors)
         return await write(workspace.store, job.lease, evidence, self.embedder)
+
+    async def _extractions(
+        self, version: Version, chunks: list[Chunk], title: str | None
+    ) -> list[Extraction]:
+        if not is_fact(version.document_id):
+            return await extract(chunks, title, self.extractor)
+        fact = await recall_fact(version.submission.content_hash, self.blobs)
+        # One fact is evidence once, however many chunks its text takes.
+        return [canonical(fact.extraction), *(Extraction() for _ in chunks[1:])]
 
     async def _parsed(self, workspace: Workspace, job: Job) -> ParsedDocument:
         if job.version.parsed_hash:

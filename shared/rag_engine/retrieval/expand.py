@@ -85,8 +85,10 @@ async def expand(
 async def _named(
     reader: Reader, plan: Plan, statistics: Statistics, filter: Filter | None
 ) -> dict[int, float]:
-    """Entities whose key stands in the question, the longest names first, with their weights."""
-    ids = {span.key: entity_id(span.key) for span in plan.spans}
+    """Entities that the question names, the longest names first, with their weights."""
+    keys = list(dict.fromkeys(span.key for span in plan.spans))
+    canonical = await reader.canonical(keys)
+    ids = {key: entity_id(one) for key, one in zip(keys, canonical, strict=True)}
     distinct = np.unique(np.fromiter(ids.values(), dtype=np.int64, count=len(ids)))
     adjacency = await reader.adjacency("entity", distinct, filter=filter)
     degrees = dict(zip(distinct.tolist(), adjacency.degrees.tolist(), strict=True))

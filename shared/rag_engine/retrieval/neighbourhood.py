@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rag_engine.core.edits import Alias
 from rag_engine.core.ids import ChunkId, EntityId, entity_id
 from rag_engine.core.names import entity_key
 from rag_engine.core.sentences import sentence_spans
@@ -47,11 +48,13 @@ class Neighbourhood:
     """An entity with what surrounds it, strongest first.
 
     Attributes:
+        aliases: Other names that stand for it, as people have joined them.
         sightings: Some of its mentions, at most one for each passage.
         relations: Its strongest relations.
     """
 
     entity: Entity
+    aliases: tuple[str, ...]
     sightings: tuple[Sighting, ...]
     relations: tuple[Relation, ...]
 
@@ -70,16 +73,24 @@ async def neighbourhood(
     Raises:
         NotFound: No visible passage mentions it; the message names those that come close.
     """
-    key = entity_key(name)
+    [key] = await reader.canonical([entity_key(name)])
     [entity] = await reader.entities([entity_id(key)], filter=filter)
     if entity is None:
         raise NotFound(await _unknown(reader, name, key, embedder, filter))
     evidence = await reader.evidence(entity.id, limit=sightings, filter=filter)
     return Neighbourhood(
         entity=entity,
+        aliases=await _aliases(reader, key),
         sightings=tuple(await _sightings(reader, evidence)),
         relations=tuple(await reader.relations(entity.id, limit=relations, filter=filter)),
     )
+
+
+async def _aliases(reader: Reader, key: str) -> tuple[str, ...]:
+    edits = [one.edit for one in await reader.edits()]
+    aliases = [one for one in edits if isinstance(one, Alias)]
+    led_to = await reader.canonical([one.keys[0] for one in aliases])
+    return tuple(one.source for one, to in zip(aliases, led_to, strict=True) if to == key)
 
 
 async def nearest_names(
@@ -95,6 +106,9 @@ async def nearest_names(
 async def _unknown(
     reader: Reader, name: str, key: str, embedder: Embedder, filter: Filter | None
 ) -> str:
+    for one in await reader.edits():
+        if one.edit.keys == (key,):
+            return f"{name!r} is hidden. Show it again with: rag-engine graph undo {one.edit.id}"
     fits = bool(key) and embedder.count_tokens([key])[0] <= embedder.max_tokens
     names = await nearest_names(reader, key, embedder=embedder, filter=filter) if fits else []
     if not names:
@@ -113,8 +127,8 @@ async def _sightings(reader: Reader, evidence: Sequence[MentionEvidence]) -> lis
         if chunk and document:
             found.append(
                 Sighting(
-                    name=one.mention.name,
-                    text=sentence_around(chunk.text, one.mention.name),
+                    name=one.mention.written or one.mention.name,
+                    text=sentence_around(chunk.text, one.mention.written or one.mention.name),
                     chunk=chunk,
                     document=document,
                     weight=one.mention.weight,

@@ -114,6 +114,18 @@ class EditsContract:
         async with filled.store.snapshot() as after:
             assert await after.extractions(ids) == found
 
+    async def test_what_an_edit_does_not_change_is_left_alone(self, workspace: Workspace) -> None:
+        """Also where the database hands out mentions in another order than that of their keys."""
+        await ingest(workspace, mentioning("z", "Zoe"), mentioning("a", "Ann"))
+        both = Passage(text="x", extraction=told("Ann", "Zoe", pairs=[("Ann", "Zoe")]))
+        await ingest(workspace, Draft(id="both", passages=(both,)))
+        async with workspace.store.snapshot() as reader:
+            ids = [chunk.id for chunk in await reader.document_chunks("both")]
+            found = await reader.extractions(ids)
+        await put(workspace.store, Suppression(name="Zoe", other="Nobody"))
+        async with workspace.store.snapshot() as reader:
+            assert await reader.extractions(ids) == found
+
     async def test_the_name_of_an_alias_is_the_one_it_was_given(self, filled: Workspace) -> None:
         await put(filled.store, Alias(source="IBM", target="International Business Machines"))
         entity = await entity_of(filled, "international business machines")

@@ -22,7 +22,7 @@ from rag_engine.adapters.sqlite.rows import (
     pack_extraction,
 )
 from rag_engine.core.edits import Edits
-from rag_engine.core.evidence import Tally
+from rag_engine.core.evidence import Tally, canonical
 from rag_engine.core.ids import entity_id, text_hash
 from rag_engine.core.models import Chunk, Extraction
 from rag_engine.core.names import entity_key
@@ -120,14 +120,16 @@ class Ledger:
             edits_about: Finds the edits that have to do with some keys.
             names: Vectors of the entity keys that come to light.
         """
-        before = self._evidence([(row, id, "") for row, id in chunks])
+        rows = self._evidence([(row, id, "") for row, id in chunks])
+        # The database keeps no order within a chunk.
+        before = [(row, canonical(seen)) for row, _, seen in rows]
         kept = self._connection.execute(SQL["edited_chunks"], (id_list([id for _, id in chunks]),))
         found = {id: extraction_of(text) for id, text in kept}
-        raw = [found.get(id, seen) for (_, id), (_, _, seen) in zip(chunks, before, strict=True)]
+        raw = [found.get(id, seen) for (_, id), (_, seen) in zip(chunks, before, strict=True)]
         edits = edits_about({entity_key(m.name) for one in raw for m in one.mentions})
         reformed = [
             _Reformed(row=row, found=one, before=seen, after=after)
-            for one, (row, _, seen) in zip(raw, before, strict=True)
+            for one, (row, seen) in zip(raw, before, strict=True)
             if (after := edits.applied(one)) != seen
         ]
         self._reform(reformed, edits, names)
