@@ -239,7 +239,7 @@ def test_the_public_names_are_these() -> None:
 
 
 PUBLIC = (
-    "Answer Budget CallerError Chunk Context Document Engine Entity Found Message Metadata "
-    "ParsedDocument Question RagEngineError Reference Relation Settings Stage TextDelta Version "
-    "VersionStatus Watch WorldError build load_settings parse_filter"
+    "Alias Answer Budget CallerError Chunk Context Document Engine Entity Fact Found Message "
+    "Metadata ParsedDocument Question RagEngineError Reference Relation Settings Stage Suppression "
+    "TextDelta Version VersionStatus Watch WorldError build load_settings parse_filter"
 ).split()
