@@ -386,14 +386,13 @@ class _Importer:
             return "unfinished"
         try:
             if job.version.submission != record.submission:  # a newer wish came in between
-                await queue.fail(job.lease, "An import let go of it.", retry_in=0.0)
+                await queue.release(job.lease)
                 return "unfinished"
             await self._write(job, record, vectors)
         except BaseException:
             # Not left leased: a repeated import, or a worker, goes on with it at once.
             with suppress(LeaseLost):
-                reason = "The import was interrupted. Repeat it with: rag-engine import FILE"
-                await asyncio.shield(queue.fail(job.lease, reason, retry_in=0.0))
+                await asyncio.shield(queue.release(job.lease))
             raise
         return "written"
 

@@ -42,6 +42,7 @@ from rag_engine.core.models import (
 from rag_engine.core.submissions import check_fact, check_names, check_submission
 from rag_engine.errors import InvalidRequest, NotFound, RagEngineError
 from rag_engine.ingest.embed import embed_names
+from rag_engine.ingest.heartbeat import Heart, ThreadHeart
 from rag_engine.ingest.parse import recall, recall_fact
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ingest.worker import Watch, Worker
@@ -123,6 +124,7 @@ class Engine:
         budget: How much text an answer rests on when a question does not say.
         worker_name: Who holds the leases of this process.
         concurrency: Documents ingested at a time.
+        heart: Keeps the leases of this process alive.
         closers: What to close at the end, in order.
     """
 
@@ -133,6 +135,7 @@ class Engine:
     budget: Budget = field(default_factory=Budget)
     worker_name: str = "worker"
     concurrency: int = 4
+    heart: Heart = field(default_factory=ThreadHeart)
     closers: tuple[Callable[[], object], ...] = ()
 
     # ------------------------------------------------------------------ documents in
@@ -190,10 +193,19 @@ class Engine:
     async def work(self, workspace: str = DEFAULT_WORKSPACE, watch: Watch | None = None) -> int:
         """Ingest whatever is pending, and return how many attempts that took."""
         opened = await self.control.open(workspace, create=True)
-        worker = Worker(pipeline=self.pipeline, name=self.worker_name, concurrency=self.concurrency)
-        attempts = await worker.drain(opened, watch)
+        attempts = await self.worker.drain(opened, watch)
         await self._tidy()
         return attempts
+
+    @property
+    def worker(self) -> Worker:
+        """What takes versions from a queue and sees each to its end."""
+        return Worker(
+            pipeline=self.pipeline,
+            name=self.worker_name,
+            heart=self.heart,
+            concurrency=self.concurrency,
+        )
 
     async def outcome(self, version: Version, workspace: str = DEFAULT_WORKSPACE) -> Version:
         """Wait until a version has come to its end, whichever process works on it."""
@@ -436,6 +448,7 @@ class Engine:
         async with AsyncExitStack() as stack:
             for close in reversed(self.closers):
                 stack.push_async_callback(_close, close)
+            await self.heart.aclose()
             await self.control.aclose()
 
 

@@ -35,6 +35,7 @@ from rag_engine.core import mentions
 from rag_engine.core.bm25 import Statistics
 from rag_engine.core.filters import Exists, Filter, In, Not
 from rag_engine.core.ids import chunk_id
+from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Stage, VersionStatus
 from rag_engine.core.names import entity_key
 from rag_engine.core.tokens import tokenize
@@ -186,7 +187,10 @@ class StoreMachine(RuleBasedStateMachine):
     def fail(self, job: int, retry_in: float | None) -> None:
         self._both(
             lambda side: side.workspace.queue.fail(
-                side.jobs[job].lease, f"Attempt {job} broke.", retry_in=retry_in
+                side.jobs[job].lease,
+                Decision(
+                    reason=f"Attempt {job} broke.", code="ModelUnavailable", retry_in=retry_in
+                ),
             )
         )
 

@@ -11,7 +11,7 @@ import pytest
 from engines import put, small_engine
 from rag_engine import Engine, Message, Question, TextDelta, VersionStatus, Watch, parse_filter
 from rag_engine.adapters.models.fake import HashEmbedder, ScriptedChat
-from rag_engine.core.jobs import MAX_ATTEMPTS
+from rag_engine.core.jobs import MAX_ATTEMPTS, Decision
 from rag_engine.core.models import ParsedDocument
 from rag_engine.errors import InvalidFilter, InvalidRequest, ModelUnavailable, NotFound
 
@@ -205,7 +205,7 @@ async def test_a_version_that_never_comes_to_an_end_is_given_up(engine: Engine) 
     for _ in range(MAX_ATTEMPTS):
         job = await opened.queue.claim("one that dies", 60)
         assert job is not None
-        await opened.queue.fail(job.lease, "interrupted", retry_in=0)
+        await opened.queue.fail(job.lease, Decision(reason="interrupted", retry_in=0))
     await engine.work()
     ended = await engine.outcome(version)
     assert ended.status is VersionStatus.FAILED

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from rag_engine.core.evidence import SELECTED, Tally, canonical, majority, selected
 from rag_engine.core.ids import chunk_id, entity_id
-from rag_engine.core.jobs import MAX_ATTEMPTS, decide
 from rag_engine.core.models import Assertion, Extraction, Mention
 
 NAMES = st.sampled_from(["Ann", "ANN", " ann ", "Bob", "", "Cid"])
@@ -68,14 +67,3 @@ def test_ids_are_functions_of_what_they_name() -> None:
     different = {chunk_id("a", 1, 2), chunk_id("a", 2, 1), chunk_id("a1", 1, 2), entity_id("a")}
     assert len(different) == 4
     assert all(0 <= id < 2**63 for id in different)
-
-
-def test_a_failed_attempt_is_tried_again_ever_later_and_then_given_up() -> None:
-    pauses = [
-        decide("away", attempt=attempt, retryable=True).retry_in
-        for attempt in range(1, MAX_ATTEMPTS + 1)
-    ]
-    assert pauses[-1] is None
-    assert pauses[:-1] == sorted(pause for pause in pauses if pause is not None)
-    assert decide("bad", attempt=1, retryable=False).retry_in is None
-    assert decide("slow", attempt=1, retryable=True, retry_after=60).retry_in == 60

@@ -265,6 +265,9 @@ def _facts(document: Document | None, version: Version) -> list[tuple[str, Any]]
         ("type", document.media_type if document else version.media_type),
         ("status", f"{version.status} (version {version.number})"),
         ("error", version.error),
+        ("code", version.error_code),
+        ("attempts", version.attempt if version.error else None),
+        ("again", moment(version.retry_at)),
     ]
     if document and document.version != version.number:
         facts.append(("answers", f"version {document.version}, until the newer one is indexed"))

@@ -34,9 +34,11 @@ def version_record(version: Version) -> dict[str, Any]:
         "status": str(version.status),
         "stage": str(version.stage) if version.stage else None,
         "error": version.error,
+        "error_code": version.error_code,
         "warnings": list(version.warnings),
         "chunks": version.chunks,
         "attempt": version.attempt,
+        "retry_at": moment(version.retry_at),
         "requested_at": moment(version.requested_at),
         "finished_at": moment(version.finished_at),
     }

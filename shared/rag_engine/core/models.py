@@ -74,8 +74,13 @@ class Version:
     Attributes:
         number: Counts from 1 within the document.
         stage: The last stage that was finished, or `None`.
-        attempt: How often a worker has begun it.
-        error: Why it failed, in a sentence that ends with the remedy.
+        attempt: How often a worker has begun it, not counting attempts that were interrupted by
+            request.
+        error: Why its last failed attempt failed, in a sentence that ends with the remedy.
+        error_code: The kind of that failure: a class name in `rag_engine.errors`, or
+            `InternalError`.
+        retry_at: When a pending version that failed before may be claimed again, in seconds since
+            the epoch; `None` for any other.
         parsed_hash: Key of the parsed document in the blob store, once there is one.
         chunks: Number of chunks, once known.
         requested_at: Seconds since the epoch.
@@ -88,6 +93,8 @@ class Version:
     stage: Stage | None = None
     attempt: int = 0
     error: str | None = None
+    error_code: str | None = None
+    retry_at: float | None = None
     media_type: str | None = None
     title: str | None = None
     parsed_hash: str | None = None

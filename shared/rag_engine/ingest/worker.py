@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from rag_engine.core.jobs import MAX_ATTEMPTS, Decision, decide
-from rag_engine.core.models import Version
+from rag_engine.core.jobs import MAX_ATTEMPTS, decide
+from rag_engine.core.models import Version, VersionStatus
 from rag_engine.errors import (
     DocumentUnreadable,
     LeaseLost,
-    ModelOverloaded,
     RagEngineError,
     StoreCorrupt,
     StoreFull,
     WorldError,
 )
+from rag_engine.ingest.heartbeat import Heart
 from rag_engine.ingest.pipeline import Pipeline, Progress
 from rag_engine.ports.storage import Job, Workspace
 from rag_engine.telemetry import events
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS: Final = 120.0
+LEASE_SECONDS: Final = 60.0
+"""Longer than a heartbeat may wait while another process writes (30 s on SQLite): whoever is alive
+keeps its leases. A killed worker's need not run out, they are given back as soon as it is missed."""
+
 _POLL_SECONDS: Final = 1.0
 
 Ended = Callable[[Version], None]
-"""Told of each version that came to its end here: indexed, failed, or put off."""
+"""Told of each version that came to its end while it was worked on here: indexed, failed, put off,
+cancelled, superseded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +51,13 @@ class Worker:
 
     Attributes:
         name: Who holds the leases.
+        heart: Keeps them alive.
         concurrency: Versions at a time; parsing one overlaps with embedding another.
     """
 
     pipeline: Pipeline
     name: str
+    heart: Heart
     concurrency: int = 4
     lease_seconds: float = LEASE_SECONDS
 
@@ -77,18 +83,36 @@ class Worker:
                     lane.cancel()
             await asyncio.gather(*lanes, return_exceptions=True)
 
+    async def attempt(
+        self, workspace: Workspace, watch: Watch | None = None, *, lane: int = 0
+    ) -> bool:
+        """Claim a version and see the attempt to its end; false when there was none to claim.
+
+        When it is cancelled, the version goes back to the queue at once.
+
+        Args:
+            workspace: Whose queue.
+            watch: Who wants to hear of it.
+            lane: Tells apart what one worker does at the same time.
+        """
+        job = await self._claim(workspace, lane)
+        if job is None and await workspace.queue.release_stalled():
+            job = await self._claim(workspace, lane)
+        if job is None:
+            return False
+        await self._attend(workspace, job, watch or Watch())
+        return True
+
     async def _lane(self, workspace: Workspace, lane: int, watch: Watch) -> int:
         attempts = 0
         while True:
-            job = await self._claim(workspace, lane)
-            if job is None:
-                pause = await workspace.queue.seconds_to_next()
-                if pause is None:
-                    return attempts
-                await asyncio.sleep(min(max(pause, 0.01), _POLL_SECONDS))
+            if await self.attempt(workspace, watch, lane=lane):
+                attempts += 1
                 continue
-            attempts += 1
-            await self._attend(workspace, job, watch)
+            pause = await workspace.queue.seconds_to_next()
+            if pause is None:
+                return attempts
+            await asyncio.sleep(min(max(pause, 0.01), _POLL_SECONDS))
 
     async def _claim(self, workspace: Workspace, lane: int) -> Job | None:
         claiming = asyncio.ensure_future(
@@ -104,14 +128,8 @@ class Worker:
 
     async def _attend(self, workspace: Workspace, job: Job, watch: Watch) -> None:
         """One attempt at one version, from claim to outcome."""
-        heart = asyncio.create_task(self._beat(workspace, job))
         try:
-            if job.version.attempt > MAX_ATTEMPTS:
-                raise DocumentUnreadable(
-                    f"{job.version.submission.source!r} was begun {MAX_ATTEMPTS} times and never came "
-                    "to an end: it may bring the process down. Look into the log, then add it again."
-                )
-            version = await self.pipeline.run(workspace, job, watch.progress)
+            version = await self._work(workspace, job, watch)
         except asyncio.CancelledError:
             await asyncio.shield(self._put_back(workspace, job))
             raise
@@ -122,6 +140,7 @@ class Worker:
             raise
         except LeaseLost as error:
             logger.info(str(error), extra=events.version(events.LEASE_LOST, job.version))
+            await self._tell(workspace, job, watch)
         except RagEngineError as error:
             watch.ended(await self._settle(workspace, job, error))
         except Exception as error:
@@ -131,17 +150,33 @@ class Worker:
         else:
             logger.info("indexed", extra=events.version(events.INDEXED, version))
             watch.ended(version)
-        finally:
-            heart.cancel()
+
+    async def _work(self, workspace: Workspace, job: Job, watch: Watch) -> Version:
+        """Take a version through the pipeline, for as long as the lease is held."""
+        if job.version.attempt > MAX_ATTEMPTS:
+            raise DocumentUnreadable(
+                f"{job.version.submission.source!r} was begun {MAX_ATTEMPTS} times and never came "
+                "to an end: it may bring the process down. Look into the log, then add it again."
+            )
+        async with self.heart.beating(workspace.queue, job.lease, self.lease_seconds) as lost:
+            return await _while_held(lost, self.pipeline.run(workspace, job, watch.progress))
+
+    async def _tell(self, workspace: Workspace, job: Job, watch: Watch) -> None:
+        """Say what became of a version whose lease was lost, unless another worker goes on with it.
+
+        It may even be indexed: the lease ends with that, and a heartbeat may be the first to see.
+        """
+        now = await workspace.queue.version(job.lease.document_id, job.lease.version)
+        if now is not None and now.status not in (VersionStatus.PENDING, VersionStatus.RUNNING):
+            watch.ended(now)
 
     async def _settle(self, workspace: Workspace, job: Job, error: Exception) -> Version:
         """Record a failed attempt: put off, or given up."""
-        decision = _decision(job.version, error)
+        source, attempt = job.version.submission.source, job.version.attempt
+        decision = decide(error, source=source, attempt=attempt)
         logger.warning(decision.reason, extra=events.version(events.FAILED, job.version))
         try:
-            return await workspace.queue.fail(
-                job.lease, decision.reason, retry_in=decision.retry_in
-            )
+            return await workspace.queue.fail(job.lease, decision)
         except LeaseLost:
             newest = await workspace.queue.version(job.version.document_id, job.version.number)
             return newest or job.version
@@ -150,29 +185,21 @@ class Worker:
         with suppress(LeaseLost):
             await workspace.queue.release(job.lease)
 
-    async def _beat(self, workspace: Workspace, job: Job) -> None:
-        while True:
-            await asyncio.sleep(self.lease_seconds / 3)
-            try:
-                await workspace.queue.heartbeat(job.lease, self.lease_seconds)
-            except LeaseLost:
-                return
-            except RagEngineError as error:
-                # The lease may outlive a short outage; the next write tells.
-                logger.warning(str(error), extra=events.version(events.HEARTBEAT, job.version))
 
+async def _while_held(lost: asyncio.Future[None], work: Coroutine[Any, Any, Version]) -> Version:
+    """Do some work, and stop it at once when the lease is lost.
 
-def _decision(version: Version, error: Exception) -> Decision:
-    if isinstance(error, RagEngineError):
-        retry_after = error.retry_after if isinstance(error, ModelOverloaded) else None
-        return decide(
-            str(error),
-            attempt=version.attempt,
-            retryable=error.retryable,
-            retry_after=retry_after,
-        )
-    reason = (
-        f"{version.submission.source!r} met an internal error ({type(error).__name__}: {error}). "
-        "Please report it with the document, if you may share it."
-    )
-    return Decision(retry_in=None, reason=reason)
+    Raises:
+        LeaseLost: It was lost before the work was done.
+    """
+    working = asyncio.create_task(work)
+    both: set[asyncio.Future[Any]] = {working, lost}
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        lost.result()
+        raise LeaseLost("Nobody wants this version now, or another worker has it. It is let go of.")
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)

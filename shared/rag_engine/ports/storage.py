@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rag_engine.core.bm25 import Statistics
     from rag_engine.core.filters import Filter
     from rag_engine.core.ids import ChunkId, EntityId
+    from rag_engine.core.jobs import Decision
 
 Ids = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
@@ -413,6 +414,8 @@ class JobQueue(Protocol):
     async def heartbeat(self, lease: Lease, seconds: float) -> None:
         """Extend a lease to `seconds` from now.
 
+        This and `version` may be called from another thread, in its own event loop.
+
         Raises:
             LeaseLost: It is no longer held: stop working.
         """
@@ -437,11 +440,11 @@ class JobQueue(Protocol):
         """
         ...
 
-    async def fail(self, lease: Lease, error: str, *, retry_in: float | None = None) -> Version:
-        """End an attempt: back to pending after `retry_in` seconds, or failed for good.
+    async def fail(self, lease: Lease, decision: Decision) -> Version:
+        """End an attempt as decided: back to pending and claimable in a while, or failed for good.
 
-        The error is recorded either way. A version that failed for good has no staged evidence
-        left.
+        The reason and its code are recorded either way, until the version is indexed. A version
+        that failed for good has no staged evidence left.
 
         Raises:
             LeaseLost: The lease is no longer held.

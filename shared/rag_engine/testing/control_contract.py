@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rag_engine.core.ids import chunk_id
+from rag_engine.core.jobs import Decision
 from rag_engine.errors import InvalidRequest, ModelMismatch, NotFound
 from rag_engine.testing.drafts import (
     DIMENSIONS,
@@ -146,7 +147,7 @@ class ControlContract:
             case "cancel":
                 await workspace.queue.cancel("a")
             case "fail":
-                await workspace.queue.fail(lease, "It broke. Try another.")
+                await workspace.queue.fail(lease, Decision(reason="It broke. Try another."))
             case "supersede":
                 await workspace.queue.accept(A2.submission)
             case "delete":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Stage, VersionStatus
 from rag_engine.errors import LeaseLost
 from rag_engine.testing.drafts import (
@@ -39,7 +40,8 @@ DRAFT = Draft(
     passages=(Passage(text="Ann", extraction=told("Ann")), Passage(text="river")),
 )
 WANTED = DRAFT.submission
-_ERROR = "It broke. Try another."
+_FOR_GOOD = Decision(reason="It broke. Try another.", code="DocumentUnreadable")
+_LATER = Decision(reason="It was away. Wait.", code="ModelUnavailable", retry_in=LEASE)
 
 
 def _of(document_id: str) -> Submission:
@@ -144,7 +146,7 @@ class QueueContract:
         if how == "cancel":
             await queue.cancel("a")
         elif how == "fail":
-            await queue.fail((await claim(workspace)).lease, _ERROR)
+            await queue.fail((await claim(workspace)).lease, _FOR_GOOD)
         else:
             await queue.accept(replace(WANTED, title="Other"))
             await queue.cancel("a")
@@ -348,8 +350,10 @@ class QueueContract:
         await queue.accept(WANTED)
         job = await claim(workspace)
         await stage(workspace.store, job.lease, DRAFT.evidence())
-        failed = await queue.fail(job.lease, _ERROR)
-        assert (failed.status, failed.error) == (VersionStatus.FAILED, _ERROR)
+        failed = await queue.fail(job.lease, _FOR_GOOD)
+        assert failed.status is VersionStatus.FAILED
+        assert (failed.error, failed.error_code) == (_FOR_GOOD.reason, _FOR_GOOD.code)
+        assert (failed.attempt, failed.retry_at) == (1, None)
         assert failed.finished_at is not None
         assert await queue.version("a") == failed
         assert await queue.versions(status=VersionStatus.FAILED) == [failed]
@@ -364,9 +368,12 @@ class QueueContract:
         job = await claim(workspace)
         await queue.checkpoint(job.lease, Stage.PARSE)
         await stage(workspace.store, job.lease, DRAFT.evidence()[:1])
-        version = await queue.fail(job.lease, _ERROR, retry_in=LEASE)
+        version = await queue.fail(job.lease, _LATER)
         assert version == await queue.version("a")
-        assert (version.status, version.error) == (VersionStatus.PENDING, _ERROR)
+        assert (version.status, version.attempt) == (VersionStatus.PENDING, 1)
+        assert (version.error, version.error_code) == (_LATER.reason, _LATER.code)
+        assert version.retry_at is not None
+        assert LEASE <= version.retry_at - version.requested_at < LEASE * 1.1
         assert (version.stage, version.finished_at) == (Stage.PARSE, None)
         assert await queue.claim(WORKER, LEASE) is None
         wait = await queue.seconds_to_next()
@@ -376,10 +383,56 @@ class QueueContract:
         await control.pass_time(LEASE * 1.1)
         assert await queue.seconds_to_next() == 0
         again = await claim(workspace)
-        assert again.version.attempt == 2
+        assert (again.version.attempt, again.version.retry_at) == (2, None)
+        assert again.version.error_code == _LATER.code
+        assert again.version == await queue.version("a")
         await stage(workspace.store, again.lease, DRAFT.evidence())
         finished = await workspace.store.finish(again.lease)
-        assert (finished.chunks, finished.error) == (2, None)
+        assert (finished.chunks, finished.error, finished.error_code) == (2, None, None)
+        assert finished == await queue.version("a")
+
+    async def test_what_is_put_off_can_be_cancelled(self, workspace: Workspace) -> None:
+        await workspace.queue.accept(WANTED)
+        await workspace.queue.fail((await claim(workspace)).lease, _LATER)
+        cancelled = await workspace.queue.cancel("a")
+        assert cancelled is not None
+        assert cancelled == await workspace.queue.version("a")
+        assert (cancelled.retry_at, cancelled.error_code) == (None, _LATER.code)
+        assert await workspace.queue.seconds_to_next() is None
+
+    @pytest.mark.parametrize("how", ["released", "stalled"])
+    async def test_what_failed_before_and_is_put_back_can_be_retried_at_once(
+        self, workspace: Workspace, control: Place, how: str
+    ) -> None:
+        queue = workspace.queue
+        await queue.accept(WANTED)
+        await queue.fail((await claim(workspace)).lease, replace(_LATER, retry_in=0.0))
+        lease = (await claim(workspace)).lease
+        if how == "released":
+            await queue.release(lease)
+        else:
+            await control.pass_time(LEASE * 2)
+            await queue.release_stalled()
+        version = await self._version(workspace)
+        assert version.retry_at is not None
+        assert 0 <= version.retry_at - version.requested_at < LEASE * 2.1
+        assert (await claim(workspace)).version.retry_at is None
+
+    async def test_a_heartbeat_may_come_from_another_threads_event_loop(
+        self, workspace: Workspace, control: Place
+    ) -> None:
+        queue = workspace.queue
+        await queue.accept(WANTED)
+        lease = (await claim(workspace)).lease
+        for _ in range(3):
+            await control.pass_time(LEASE * 0.6)
+            await asyncio.to_thread(lambda: asyncio.run(queue.heartbeat(lease, LEASE)))
+        seen = await asyncio.to_thread(lambda: asyncio.run(queue.version("a")))
+        assert seen is not None
+        assert seen.status is VersionStatus.RUNNING
+        await queue.cancel("a")
+        with pytest.raises(LeaseLost):
+            await asyncio.to_thread(lambda: asyncio.run(queue.heartbeat(lease, LEASE)))
 
     async def test_cancelling_ends_what_waits(self, queue: JobQueue) -> None:
         await queue.accept(WANTED)
@@ -444,7 +497,8 @@ class QueueContract:
         assert await queue.seconds_to_next() is None
         for id, seconds in (("a", LEASE * 3), ("b", LEASE)):
             await queue.accept(_of(id))
-            await queue.fail((await claim(workspace)).lease, _ERROR, retry_in=seconds)
+            later = replace(_LATER, retry_in=seconds)
+            await queue.fail((await claim(workspace)).lease, later)
         wait = await queue.seconds_to_next()
         assert wait is not None
         assert 0 < wait <= LEASE
@@ -457,8 +511,8 @@ class QueueContract:
         for refused in (
             workspace.queue.heartbeat(lease, LEASE),
             workspace.queue.checkpoint(lease, Stage.EMBED, title="lost"),
-            workspace.queue.fail(lease, "lost"),
-            workspace.queue.fail(lease, "lost", retry_in=0),
+            workspace.queue.fail(lease, _FOR_GOOD),
+            workspace.queue.fail(lease, _LATER),
             workspace.store.stage(lease, DRAFT.evidence()),
             workspace.store.stage_names(lease, ["ann"], np.zeros((1, 8), dtype=np.float32)),
             workspace.store.finish(lease),

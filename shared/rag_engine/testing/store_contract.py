@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Stage, VersionStatus
 from rag_engine.errors import InvalidRequest, LeaseLost, ModelMismatch
 from rag_engine.testing.drafts import (
@@ -183,7 +184,7 @@ class StoreContract:
             if how == "cancel":
                 await workspace.queue.cancel("a")
             else:
-                await workspace.queue.fail(lease, "It broke. Try another.")
+                await workspace.queue.fail(lease, Decision(reason="It broke. Try another."))
         await workspace.queue.accept(B.submission)
         missing = await workspace.store.stage((await claim(workspace)).lease, B.evidence())
         assert missing == ["bob", "cid", "river"]
@@ -313,7 +314,7 @@ class StoreContract:
         if how == "cancel":
             await workspace.queue.cancel("a")
         else:
-            await workspace.queue.fail(lease, "It broke. Try another.")
+            await workspace.queue.fail(lease, Decision(reason="It broke. Try another."))
         with pytest.raises(LeaseLost):
             await workspace.store.finish(lease)
         assert differences(before, await observed(workspace)) == []
@@ -353,7 +354,9 @@ class StoreContract:
 
     async def test_delete_counts_a_document_that_only_failed(self, workspace: Workspace) -> None:
         await workspace.queue.accept(A.submission)
-        await workspace.queue.fail((await claim(workspace)).lease, "It broke. Try another.")
+        await workspace.queue.fail(
+            (await claim(workspace)).lease, Decision(reason="It broke. Try another.")
+        )
         assert await workspace.store.delete(["a"]) == 1
         assert await workspace.queue.version("a") is None
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rag_engine.adapters.memory.tables import Tables
+    from rag_engine.core.jobs import Decision
     from rag_engine.core.models import Stage, Submission
 
 _WANTED = (VersionStatus.PENDING, VersionStatus.RUNNING)
@@ -50,16 +51,20 @@ class MemoryQueue:
         ready = [
             row
             for row in self._tables.versions.values()
-            if _claimable(row, now) and document_id in (None, row.version.document_id)
+            if self._claimable(row, now) and document_id in (None, row.version.document_id)
         ]
         if not ready:
             return None
         row = min(ready, key=_waiting)
         self._tables.epochs += 1
+        self._tables.leases[self._tables.epochs] = now + seconds
         version = replace(
-            row.version, status=VersionStatus.RUNNING, attempt=row.version.attempt + 1
+            row.version,
+            status=VersionStatus.RUNNING,
+            attempt=row.version.attempt + 1,
+            retry_at=None,
         )
-        row = replace(row, version=version, epoch=self._tables.epochs, leased_until=now + seconds)
+        row = replace(row, version=version, epoch=self._tables.epochs)
         self._put(row)
         self._tables.drop([(version.document_id, version.number)])
         lease = Lease(document_id=version.document_id, version=version.number, epoch=row.epoch)
@@ -67,7 +72,8 @@ class MemoryQueue:
 
     async def heartbeat(self, lease: Lease, seconds: float) -> None:
         now = self._clock()
-        self._put(replace(self._tables.held(lease, now), leased_until=now + seconds))
+        self._tables.held(lease, now)
+        self._tables.leases[lease.epoch] = now + seconds
 
     async def checkpoint(
         self,
@@ -91,25 +97,24 @@ class MemoryQueue:
         )
         self._put(replace(row, version=version))
 
-    async def fail(self, lease: Lease, error: str, *, retry_in: float | None = None) -> Version:
+    async def fail(self, lease: Lease, decision: Decision) -> Version:
         now = self._clock()
         row = self._tables.held(lease, now)
-        row = replace(row, version=replace(row.version, error=error))
-        if retry_in is None:
+        version = replace(row.version, error=decision.reason, error_code=decision.code)
+        row = replace(row, version=version)
+        if decision.retry_in is None:
             return self._give_up(row, VersionStatus.FAILED)
-        return self._put_back(row, now + retry_in)
+        return self._put_back(row, now + decision.retry_in)
 
     async def release(self, lease: Lease) -> None:
         now = self._clock()
         row = self._tables.held(lease, now)
-        version = replace(
-            row.version, status=VersionStatus.PENDING, attempt=row.version.attempt - 1
-        )
-        self._put(replace(row, version=version, available_at=now, leased_until=0.0))
+        version = replace(row.version, attempt=row.version.attempt - 1)
+        self._put_back(replace(row, version=version), now)
 
     async def release_stalled(self) -> int:
         now = self._clock()
-        stalled = [row for row in self._tables.versions.values() if _stalled(row, now)]
+        stalled = [row for row in self._tables.versions.values() if self._stalled(row, now)]
         for row in stalled:
             self._put_back(row, now)
         return len(stalled)
@@ -144,6 +149,14 @@ class MemoryQueue:
         ]
         return min(waits, default=None)
 
+    def _claimable(self, row: VersionRow, now: float) -> bool:
+        pending = row.version.status is VersionStatus.PENDING
+        return self._stalled(row, now) or (pending and row.available_at <= now)
+
+    def _stalled(self, row: VersionRow, now: float) -> bool:
+        running = row.version.status is VersionStatus.RUNNING
+        return running and not self._tables.is_held(row, now)
+
     def _rows(self, document_id: str) -> list[VersionRow]:
         rows = [row for (id, _), row in self._tables.versions.items() if id == document_id]
         return sorted(rows, key=lambda row: row.version.number)
@@ -152,8 +165,9 @@ class MemoryQueue:
         self._tables.versions[row.version.document_id, row.version.number] = row
 
     def _put_back(self, row: VersionRow, available_at: float) -> Version:
-        version = replace(row.version, status=VersionStatus.PENDING)
-        self._put(replace(row, version=version, available_at=available_at, leased_until=0.0))
+        retry_at = available_at if row.version.error else None
+        version = replace(row.version, status=VersionStatus.PENDING, retry_at=retry_at)
+        self._put(replace(row, version=version, available_at=available_at))
         return version
 
     def _give_up(self, row: VersionRow, status: VersionStatus) -> Version:
@@ -164,15 +178,6 @@ class MemoryQueue:
 def _identity(submission: Submission) -> tuple[Submission, str]:
     # `True == 1`, but a filter tells them apart.
     return submission, repr(sorted(submission.metadata.items()))
-
-
-def _claimable(row: VersionRow, now: float) -> bool:
-    pending = row.version.status is VersionStatus.PENDING
-    return _stalled(row, now) or (pending and row.available_at <= now)
-
-
-def _stalled(row: VersionRow, now: float) -> bool:
-    return row.version.status is VersionStatus.RUNNING and row.leased_until <= now
 
 
 def _waiting(row: VersionRow) -> tuple[float, str]:

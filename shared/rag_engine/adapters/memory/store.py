@@ -71,9 +71,10 @@ class MemoryStore:
         key = (lease.document_id, lease.version)
         chunks = self._tables.evidence.setdefault(key, {})
         self._show_names(key)
-        row = replace(
-            row, version=replace(row.version, stage=Stage.WRITE, error=None, chunks=len(chunks))
+        indexed = replace(
+            row.version, stage=Stage.WRITE, error=None, error_code=None, chunks=len(chunks)
         )
+        row = replace(row, version=indexed)
         version = self._tables.end(row, VersionStatus.INDEXED, now)
         before = self._tables.documents.get(lease.document_id)
         self._tables.documents[lease.document_id] = _document(version, before, now)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from rag_engine.core.edits import Edits
+from rag_engine.core.models import VersionStatus
 from rag_engine.core.names import entity_key
 from rag_engine.errors import LeaseLost, ModelMismatch
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from rag_engine.core.edits import ActiveEdit
     from rag_engine.core.ids import ChunkId
-    from rag_engine.core.models import Document, Version, VersionStatus
+    from rag_engine.core.models import Document, Version
     from rag_engine.ports.storage import ChunkEvidence, Lease, Vectors
 
 VersionKey = tuple[str, int]
@@ -27,7 +28,6 @@ class VersionRow:
     version: Version
     available_at: float
     epoch: int = 0
-    leased_until: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,6 +46,8 @@ class Tables:
         counter: Grows with every change of what is visible.
         epochs: Counts claims. It is the workspace's rather than the version's, so that a lease on
             a deleted document does not fit the document that took its id.
+        leases: When the lease of each epoch runs out. Apart from the rows, so that a heartbeat
+            from another thread changes nothing else.
     """
 
     model: str
@@ -59,6 +61,7 @@ class Tables:
     edit_vectors: dict[str, Mapping[str, Vectors]] = field(default_factory=dict)
     counter: int = 0
     epochs: int = 0
+    leases: dict[int, float] = field(default_factory=dict)
 
     def copy(self) -> Tables:
         """Return these rows as they stand, untouched by what is written next."""
@@ -97,12 +100,16 @@ class Tables:
             LeaseLost: The lease ran out, or somebody else has the right now, or nobody.
         """
         row = self.versions.get((lease.document_id, lease.version))
-        if row is None or row.epoch != lease.epoch or not now < row.leased_until:
+        if row is None or row.epoch != lease.epoch or not self.is_held(row, now):
             raise LeaseLost(
                 f"Version {lease.version} of {lease.document_id!r} is no longer held under epoch "
                 f"{lease.epoch}. Stop working on it and claim another."
             )
         return row
+
+    def is_held(self, row: VersionRow, now: float) -> bool:
+        """Return whether somebody works on a version and its lease has not run out."""
+        return row.version.status is VersionStatus.RUNNING and now < self.leases[row.epoch]
 
     def newest(self, document_id: str) -> VersionRow | None:
         """Return the newest version of a document, whatever became of it."""
@@ -111,10 +118,8 @@ class Tables:
 
     def end(self, row: VersionRow, status: VersionStatus, now: float) -> Version:
         """Give a version a final status; nobody holds it any longer."""
-        version = replace(row.version, status=status, finished_at=now)
-        self.versions[version.document_id, version.number] = replace(
-            row, version=version, leased_until=0.0
-        )
+        version = replace(row.version, status=status, retry_at=None, finished_at=now)
+        self.versions[version.document_id, version.number] = replace(row, version=version)
         return version
 
     def drop(self, keys: Iterable[VersionKey]) -> None:

@@ -148,7 +148,8 @@ SELECT row, current FROM document WHERE id = ?;
 -- name: version_columns
 SELECT d.id, v.number, v.source, v.root, v.submitted_title, v.metadata, v.content_hash, v.size,
        v.fingerprint, v.status, v.stage, v.attempt, v.error, v.media_type, v.title, v.parsed_hash,
-       v.warnings, v.chunks, v.requested_at, v.finished_at, v.row, v.epoch, v.claimable_at
+       v.warnings, v.chunks, v.requested_at, v.finished_at, v.row, v.epoch, v.claimable_at,
+       v.error_code
 FROM version AS v JOIN document AS d ON d.row = v.document;
 
 -- name: newest_version
@@ -195,19 +196,21 @@ UPDATE version SET stage = ?, media_type = coalesce(?, media_type), title = coal
 WHERE row = ?;
 
 -- name: postpone
-UPDATE version SET status = 'pending', error = ?, claimable_at = ? WHERE row = ?;
+UPDATE version SET status = 'pending', error = ?, error_code = ?, claimable_at = ? WHERE row = ?;
 
 -- name: give_up
-UPDATE version SET status = 'failed', error = ?, claimable_at = NULL, finished_at = ? WHERE row = ?;
+UPDATE version SET status = 'failed', error = ?, error_code = ?, claimable_at = NULL, finished_at = ?
+WHERE row = ?;
 
 -- name: release
 UPDATE version SET status = 'pending', attempt = attempt - 1, claimable_at = ? WHERE row = ?;
 
 -- name: release_stalled
-UPDATE version SET status = 'pending' WHERE status = 'running' AND claimable_at <= ?;
+UPDATE version SET status = 'pending', claimable_at = ?
+WHERE status = 'running' AND claimable_at <= ?;
 
 -- name: complete_version
-UPDATE version SET status = 'indexed', stage = 'write', error = NULL, claimable_at = NULL,
+UPDATE version SET status = 'indexed', stage = 'write', error = NULL, error_code = NULL, claimable_at = NULL,
                    finished_at = ?, chunks = ?
 WHERE row = ?;
 

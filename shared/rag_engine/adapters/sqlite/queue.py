@@ -11,6 +11,7 @@ from rag_engine.adapters.sqlite.connection import Readers, Writer
 from rag_engine.adapters.sqlite.leases import StoredVersion, find_version, held
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import pack, pack_metadata, version_of
+from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Stage, Submission, Version, VersionStatus
 from rag_engine.errors import StoreCorrupt
 from rag_engine.ports.storage import Job, Lease
@@ -63,7 +64,10 @@ class SqliteQueue:
             connection.execute(SQL["unstage_chunks"], (found.row,))
             connection.execute(SQL["unstage_names"], (found.row,))
             version = replace(
-                found.version, status=VersionStatus.RUNNING, attempt=found.version.attempt + 1
+                found.version,
+                status=VersionStatus.RUNNING,
+                attempt=found.version.attempt + 1,
+                retry_at=None,
             )
             lease = Lease(document_id=version.document_id, version=version.number, epoch=epoch)
             return Job(lease=lease, version=version)
@@ -101,16 +105,17 @@ class SqliteQueue:
 
         await self._writer.run(write)
 
-    async def fail(self, lease: Lease, error: str, *, retry_in: float | None = None) -> Version:
+    async def fail(self, lease: Lease, decision: Decision) -> Version:
         """See `JobQueue.fail`."""
 
         def write(connection: sqlite3.Connection) -> Version:
             now = self._clock()
             row = held(connection, lease, now).row
-            if retry_in is not None:
-                connection.execute(SQL["postpone"], (error, now + retry_in, row))
+            reason, code = decision.reason, decision.code
+            if decision.retry_in is not None:
+                connection.execute(SQL["postpone"], (reason, code, now + decision.retry_in, row))
             else:
-                connection.execute(SQL["give_up"], (error, now, row))
+                connection.execute(SQL["give_up"], (reason, code, now, row))
                 connection.execute(SQL["unstage_chunks"], (row,))
                 connection.execute(SQL["unstage_names"], (row,))
             place = (lease.document_id, lease.version)
@@ -129,9 +134,12 @@ class SqliteQueue:
 
     async def release_stalled(self) -> int:
         """See `JobQueue.release_stalled`."""
-        return await self._writer.run(
-            lambda connection: connection.execute(SQL["release_stalled"], (self._clock(),)).rowcount
-        )
+
+        def write(connection: sqlite3.Connection) -> int:
+            now = self._clock()
+            return connection.execute(SQL["release_stalled"], (now, now)).rowcount
+
+        return await self._writer.run(write)
 
     async def cancel(self, document_id: str) -> Version | None:
         """See `JobQueue.cancel`."""

@@ -65,6 +65,7 @@ def document_of(row: Row) -> Document:
 
 def version_of(row: Row) -> Version:
     """A row of `version_columns`."""
+    status, error = VersionStatus(row[9]), row[12]
     submission = Submission(
         document_id=row[0],
         source=row[2],
@@ -78,10 +79,12 @@ def version_of(row: Row) -> Version:
     return Version(
         submission=submission,
         number=row[1],
-        status=VersionStatus(row[9]),
+        status=status,
         stage=Stage(row[10]) if row[10] else None,
         attempt=row[11],
-        error=row[12],
+        error=error,
+        error_code=row[23],
+        retry_at=row[22] if error and status is VersionStatus.PENDING else None,
         media_type=row[13],
         title=row[14],
         parsed_hash=row[15],

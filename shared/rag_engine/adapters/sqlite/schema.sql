@@ -16,7 +16,8 @@ CREATE TABLE document (
 CREATE INDEX document_visible ON document (id) WHERE current IS NOT NULL;
 
 -- A version is also its job. `claimable_at` is when a pending one may be claimed, or when the lease
--- of a running one ends.
+-- of a running one ends; `process` is the file in the data folder that whoever claimed it holds
+-- locked for as long as it lives.
 CREATE TABLE version (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     document INTEGER NOT NULL REFERENCES document (row),
@@ -42,6 +43,8 @@ CREATE TABLE version (
     chunks INTEGER NOT NULL DEFAULT 0,
     requested_at REAL NOT NULL,
     finished_at REAL,
+    error_code TEXT,
+    process TEXT,
     UNIQUE (document, number)
 );
 CREATE INDEX version_requested ON version (requested_at) WHERE status IN ('pending', 'running');

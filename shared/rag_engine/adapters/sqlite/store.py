@@ -136,6 +136,7 @@ class SqliteStore:
             status=VersionStatus.INDEXED,
             stage=Stage.WRITE,
             error=None,
+            error_code=None,
             chunks=len(staged),
             finished_at=now,
         )
