@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
+
+import pytest
 
 from rag_engine.adapters.memory import MemoryControl
 from rag_engine.testing.drafts import DIMENSIONS, MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from rag_engine.adapters.memory.tables import Tables
-    from rag_engine.ports.storage import Control
+    from rag_engine.ports.storage import Control, Workspace
 
 STORES = ("memory", "sqlite")
 
@@ -92,3 +96,31 @@ def folder() -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path)
+
+
+@asynccontextmanager
+async def opened(store: str, *names: str) -> AsyncIterator[list[Workspace]]:
+    """Open workspaces in one fresh place; a store that is missing here is skipped."""
+    with folder() as path:
+        try:
+            control = place(store, path)()
+        except MissingStore as error:
+            pytest.skip(str(error))
+        try:
+            yield [await control.open(name, create=True) for name in names]
+        finally:
+            await control.aclose()
+
+
+@asynccontextmanager
+async def opened(store: str, *names: str) -> AsyncIterator[list[Workspace]]:
+    """Open workspaces in one fresh place; a store that is missing here is skipped."""
+    with folder() as path:
+        try:
+            control = place(store, path)()
+        except MissingStore as error:
+            pytest.skip(str(error))
+        try:
+            yield [await control.open(name, create=True) for name in names]
+        finally:
+            await control.aclose()

@@ -26,6 +26,7 @@ from rag_engine.core.models import (
 )
 from rag_engine.core.names import entity_key
 from rag_engine.core.tokens import tokenize
+from rag_engine.errors import Conflict, InvalidRequest
 from rag_engine.ports.storage import ChunkEvidence
 
 if TYPE_CHECKING:
@@ -179,6 +180,15 @@ def lattice(text: str) -> Vectors:
 async def put(store: Store, *edits: Edit) -> list[bool]:
     """Put edits into force; return which of them were new."""
     return [await store.edit(one, np.stack([lattice(key) for key in one.keys])) for one in edits]
+
+
+async def try_put(store: Store, edit: Edit) -> bool:
+    """Put an edit into force, if it makes sense beside the others; return whether it is new."""
+    try:
+        [new] = await put(store, edit)
+    except (Conflict, InvalidRequest):
+        return False
+    return new
 
 
 async def stage(store: Store, lease: Lease, evidence: Sequence[ChunkEvidence]) -> None:
