@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import pytest
-
 from rag_engine.adapters.memory import MemoryControl
 from rag_engine.testing.drafts import DIMENSIONS, MODEL
 
@@ -96,20 +94,6 @@ def folder() -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path)
-
-
-@asynccontextmanager
-async def opened(store: str, *names: str) -> AsyncIterator[list[Workspace]]:
-    """Open workspaces in one fresh place; a store that is missing here is skipped."""
-    with folder() as path:
-        try:
-            control = place(store, path)()
-        except MissingStore as error:
-            pytest.skip(str(error))
-        try:
-            yield [await control.open(name, create=True) for name in names]
-        finally:
-            await control.aclose()
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from rankings import CORPORA, QUESTIONS, fill, ranking, statistics
 
 import places
 from engines import small_engine
@@ -29,7 +30,6 @@ from rag_engine.testing.observation import (
     observe,
     without,
 )
-from rankings import CORPORA, QUESTIONS, fill, ranking, statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

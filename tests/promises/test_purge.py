@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from rankings import CORPORA, QUESTIONS, fill, ranking
 
 import places
 from engines import small_engine
@@ -20,7 +21,6 @@ from rag_engine.retrieval.plan import MODES
 from rag_engine.testing import strategies
 from rag_engine.testing.drafts import ingest, try_put
 from rag_engine.testing.observation import differences, observed
-from rankings import CORPORA, QUESTIONS, fill, ranking
 
 if TYPE_CHECKING:
     from rag_engine.core.edits import Edit
