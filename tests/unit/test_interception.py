@@ -254,6 +254,7 @@ def test_statements_are_told_apart_whatever_their_values(
         crash.reached.clear()
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(SQL["add_meta"], ("it's ' AND row <> 1", -1.5e9))
+        connection.execute(SQL["trim_removed"], (1,))
         connection.execute(SQL["forget_versions"], (1,))
         connection.execute(SQL["forget_old_versions"], (1, 2))
         connection.executemany(SQL["unstage_chunks"], [(1,), (2,)])
@@ -262,6 +263,7 @@ def test_statements_are_told_apart_whatever_their_values(
     assert dict(crash.reached) == {
         "sqlite.begin": 1,
         "sqlite.add_meta": 1,
+        "sqlite.trim_removed": 1,
         "sqlite.forget_versions": 1,
         "sqlite.forget_old_versions": 1,
         "sqlite.unstage_chunks": 2,

@@ -140,6 +140,7 @@ def _patterns(statements: Mapping[str, str]) -> dict[str, re.Pattern[str]]:
 
 
 def _point_of(sql: str, patterns: Mapping[str, re.Pattern[str]]) -> str | None:
+    sql = sql.rstrip(";")  # there where a comment follows it
     if sql == "BEGIN IMMEDIATE":
         return "sqlite.begin"
     if sql == "COMMIT":

@@ -1,0 +1,232 @@
+"""A program that ingests documents and is made to be killed. Run it as a script, or see `Nursery`.
+
+It forks a process for each task it reads: importing everything once and forking is ten times
+faster than starting Python for each of some hundred processes. A forked process has a whole engine
+over real files (only parser and embedder are doubles, for speed) and takes its steps in order. What it says of a
+step, it says after the step has returned: that is what a caller was promised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from places import Clock
+from rag_engine.adapters.blobs import FolderBlobs
+from rag_engine.adapters.models.fake import HashEmbedder
+from rag_engine.adapters.models.phrases import PhraseExtractor
+from rag_engine.adapters.sqlite import SqliteControl, connection, control
+from rag_engine.adapters.sqlite.queries import SQL
+from rag_engine.core.models import Extraction, ParsedDocument
+from rag_engine.engine import Engine, Question
+from rag_engine.errors import DocumentUnreadable, ModelUnavailable
+from rag_engine.ingest.chunk import ChunkSize
+from rag_engine.ingest.pipeline import Pipeline
+from rag_engine.ingest.worker import Watch
+from rag_engine.testing.crash_points import CrashPoints
+from rag_engine.testing.interception import intercepted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rag_engine.ports.models import Passage
+    from rag_engine.ports.storage import Blobs, Control, JobQueue
+
+EMBEDDER = HashEmbedder(dimensions=8)
+LIMIT_SECONDS = 60
+TICK_SECONDS = 2.5  # by which the clock moves at each look: no retry has to be waited for
+UNREADABLE, FLAKY = "unreadable", "flaky"
+
+Step = tuple[str, ...]
+"""`submit ID TEXT`, `delete ID`, `cancel ID`, `hold ID`, `search TEXT` or `work`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What one process does.
+
+    Attributes:
+        folder: The data folder.
+        now: What its clock begins with, in seconds.
+        point: Where it dies, and at which time; `None` to live.
+    """
+
+    folder: str
+    steps: Sequence[Step]
+    now: float = 1_000.0
+    point: str | None = None
+    nth: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a process ended.
+
+    Attributes:
+        code: What it exited with, or the signal that killed it, as a negative number.
+        said: For each step that returned, what it returned.
+        reached: The crash points it passed, if it lived.
+    """
+
+    code: int
+    said: list[Any]
+    reached: dict[str, int] = field(default_factory=dict)
+
+
+class PlainParser:
+    """A text is itself, unless it says that it is unreadable."""
+
+    fingerprint = "plain"
+
+    async def parse(self, path: Path, name: str) -> ParsedDocument:
+        """See `Parser`."""
+        text = await asyncio.to_thread(path.read_text)
+        if text.startswith(UNREADABLE):
+            raise DocumentUnreadable(f"{name!r} cannot be read. Repair it.")
+        return ParsedDocument(text=text, media_type="text/plain", title=name)
+
+
+class MoodyExtractor(PhraseExtractor):
+    """Fails at the first attempt of a process at a text that says it is flaky."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tried = False
+
+    async def extract(self, passages: Sequence[Passage]) -> list[Extraction]:
+        """See `Extractor`."""
+        if not self._tried and any(one.text.startswith(FLAKY) for one in passages):
+            self._tried = True
+            raise ModelUnavailable("The extractor is in no mood. Try again.")
+        return await super().extract(passages)
+
+
+def engine(control: Control, blobs: Blobs, crash: CrashPoints | None = None) -> Engine:
+    """An engine that works on one document at a time, so that it always takes the same way."""
+    crash = crash or CrashPoints()
+    blobs = intercepted("blobs", blobs, crash)
+    embedder = intercepted("embedder", EMBEDDER, crash)
+    pipeline = Pipeline(
+        blobs=blobs,
+        parser=intercepted("parser", PlainParser(), crash),
+        extractor=intercepted("extractor", MoodyExtractor(), crash),
+        embedder=embedder,
+        size=ChunkSize(max_tokens=embedder.max_tokens),
+    )
+    watched = intercepted("control", control, crash)
+    return Engine(control=watched, blobs=blobs, pipeline=pipeline, concurrency=1)
+
+
+def embedded(folder: Path, now: float, crash: CrashPoints | None = None) -> Engine:
+    """The engine over a data folder."""
+    clock = Clock(tick=TICK_SECONDS)
+    clock.now = now
+    model = {"model": EMBEDDER.name, "dimensions": EMBEDDER.dimensions}
+    store = SqliteControl(folder, clock=clock, **model)  # type: ignore[arg-type]
+    return engine(store, FolderBlobs(folder / "blobs"), crash)
+
+
+async def take(step: Step, engine: Engine, crash: CrashPoints) -> object:
+    """One step; what it returns is what its caller was promised."""
+    match step:
+        case ("submit", id, text):
+            version = await engine.submit(text.encode(), document_id=id, source=f"{id}.txt")
+            return version.number
+        case ("delete", id):
+            return await engine.delete([id])
+        case ("cancel", id):
+            cancelled = await (await engine.workspace()).queue.cancel(id)
+            return cancelled and cancelled.number
+        case ("hold", id):
+            return await hold(id, (await engine.workspace()).queue)
+        case ("search", text):
+            found = await engine.search(Question(text=text))
+            return len(found.context.passages)
+        case ("work",):
+            return await engine.work(watch=Watch(progress=crash.progress))
+    raise ValueError(step)
+
+
+async def hold(id: str, queue: JobQueue) -> None:
+    """Claim a version, keep it for longer than was said at first, and give it back."""
+    job = await queue.claim("holder", 600.0, document_id=id)
+    if job is not None:
+        await queue.heartbeat(job.lease, 600.0)
+        await queue.release(job.lease)
+    await queue.release_stalled()
+
+
+async def live(task: Task) -> None:
+    """Take all steps of a task, telling of each, or die on the way."""
+    crash = CrashPoints(task.point, task.nth)
+    connection.connect = control.connect = crash.connecting(connection.connect, SQL)
+    with crash.files():
+        one = embedded(Path(task.folder), task.now, crash)
+        for step in task.steps:
+            say(await take(step, one, crash))
+        await one.aclose()
+    say({"reached": crash.reached})
+
+
+def say(what: object) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def be_born(task: Task, output: str) -> None:
+    """Be the forked process. Whoever hangs is ended by the alarm, which counts as a failure."""
+    signal.alarm(LIMIT_SECONDS)
+    os.dup2(os.open(output, os.O_WRONLY), 1)
+    asyncio.run(live(task))
+    os._exit(0)
+
+
+def serve() -> None:
+    """Fork a process for each line of standard input; say how it ended on a line of its own."""
+    logging.disable()
+    for line in sys.stdin:
+        task, output = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            be_born(Task(**task), output)
+        _, status = os.waitpid(child, 0)
+        say(os.waitstatus_to_exitcode(status))
+
+
+class Nursery:
+    """Starts processes that may be killed, one at a time, for the time of a `with` block."""
+
+    def __enter__(self) -> Nursery:
+        self._server = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.communicate()
+
+    def run(self, task: Task) -> Ended:
+        """Run a task to its end, whatever that is."""
+        assert self._server.stdin
+        assert self._server.stdout
+        with tempfile.NamedTemporaryFile() as output:
+            print(json.dumps([asdict(task), output.name]), file=self._server.stdin, flush=True)
+            code = int(self._server.stdout.readline())
+            said = [json.loads(line) for line in Path(output.name).read_text().splitlines()]
+        reached = said.pop()["reached"] if code == 0 else {}
+        return Ended(code=code, said=said, reached=reached)
+
+
+if __name__ == "__main__":
+    serve()
