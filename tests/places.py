@@ -29,8 +29,8 @@ class MissingStore(Exception):
 class Clock:
     """Seconds that pass when they are told to, and a little at every look."""
 
-    def __init__(self, *, tick: float = 0.001) -> None:
-        self.now = 1_000_000.0
+    def __init__(self, *, tick: float = 0.001, now: float = 1_000_000.0) -> None:
+        self.now = now
         self._tick = tick
 
     def __call__(self) -> float:

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from rag_engine.adapters.models.fake import HashEmbedder
 from rag_engine.adapters.models.phrases import PhraseExtractor
 from rag_engine.adapters.sqlite import SqliteControl, connection, control
 from rag_engine.adapters.sqlite.queries import SQL
+from rag_engine.core.edits import Alias, Edit, Suppression
 from rag_engine.core.models import Extraction, ParsedDocument
 from rag_engine.engine import Engine, Question
 from rag_engine.errors import DocumentUnreadable, ModelUnavailable
@@ -47,10 +49,12 @@ if TYPE_CHECKING:
 EMBEDDER = HashEmbedder(dimensions=8)
 LIMIT_SECONDS = 60
 TICK_SECONDS = 2.5  # by which the clock moves at each look: no retry has to be waited for
+FAST = 30.0
 UNREADABLE, FLAKY = "unreadable", "flaky"
 
 Step = tuple[str, ...]
-"""`submit ID TEXT`, `delete ID`, `cancel ID`, `hold ID`, `search TEXT` or `work`."""
+"""`submit ID TEXT`, `delete ID`, `cancel ID`, `hold ID`, `alias NAME NAME`, `hide NAME`,
+`undo hide NAME`, `search TEXT`, `work` until nothing waits, or `serve` and work for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +63,14 @@ class Task:
 
     Attributes:
         folder: The data folder.
-        now: What its clock begins with, in seconds.
+        now: What its clock begins with, in seconds; `None` for a clock that all processes share, and
+            that is fast enough for leases to run out while one waits.
         point: Where it dies, and at which time; `None` to live.
     """
 
     folder: str
     steps: Sequence[Step]
-    now: float = 1_000.0
+    now: float | None = 1_000.0
     point: str | None = None
     nth: int = 1
 
@@ -129,10 +134,13 @@ def engine(control: Control, blobs: Blobs, crash: CrashPoints | None = None) -> 
     return Engine(control=watched, blobs=blobs, pipeline=pipeline, concurrency=1)
 
 
-def embedded(folder: Path, now: float, crash: CrashPoints | None = None) -> Engine:
-    """The engine over a data folder."""
-    clock = Clock(tick=TICK_SECONDS)
-    clock.now = now
+def embedded(folder: Path, now: float | None, crash: CrashPoints | None = None) -> Engine:
+    """The engine over a data folder. See `Task`."""
+
+    def shared_clock() -> float:
+        return FAST * time.time()
+
+    clock = shared_clock if now is None else Clock(tick=TICK_SECONDS, now=now)
     model = {"model": EMBEDDER.name, "dimensions": EMBEDDER.dimensions}
     store = SqliteControl(folder, clock=clock, **model)  # type: ignore[arg-type]
     return engine(store, FolderBlobs(folder / "blobs"), crash)
@@ -140,6 +148,23 @@ def embedded(folder: Path, now: float, crash: CrashPoints | None = None) -> Engi
 
 async def take(step: Step, engine: Engine, crash: CrashPoints) -> object:
     """One step; what it returns is what its caller was promised."""
+    match step:
+        case ("hold", id):
+            return await hold(id, (await engine.workspace()).queue)
+        case ("search", text):
+            found = await engine.search(Question(text=text))
+            return len(found.context.passages)
+        case ("serve",):
+            while True:
+                await engine.work()
+                await asyncio.sleep(0.01)
+        case ("work",):
+            return await engine.work(watch=Watch(progress=crash.progress))
+    return await change(step, engine)
+
+
+async def change(step: Step, engine: Engine) -> object:
+    """One step that changes documents or the graph."""
     match step:
         case ("submit", id, text):
             version = await engine.submit(text.encode(), document_id=id, source=f"{id}.txt")
@@ -149,14 +174,18 @@ async def take(step: Step, engine: Engine, crash: CrashPoints) -> object:
         case ("cancel", id):
             cancelled = await (await engine.workspace()).queue.cancel(id)
             return cancelled and cancelled.number
-        case ("hold", id):
-            return await hold(id, (await engine.workspace()).queue)
-        case ("search", text):
-            found = await engine.search(Question(text=text))
-            return len(found.context.passages)
-        case ("work",):
-            return await engine.work(watch=Watch(progress=crash.progress))
+        case ("undo", *edit):
+            return await (await engine.workspace()).store.undo(edit_of(edit).id)
+        case ("alias" | "hide", *_):
+            return await engine.edit(edit_of(step))
     raise ValueError(step)
+
+
+def edit_of(step: Sequence[str]) -> Edit:
+    """What a step changes in the graph by hand."""
+    if step[0] == "alias":
+        return Alias(source=step[1], target=step[2])
+    return Suppression(name=step[1])
 
 
 async def hold(id: str, queue: JobQueue) -> None:
@@ -193,13 +222,14 @@ def be_born(task: Task, output: str) -> None:
 
 
 def serve() -> None:
-    """Fork a process for each line of standard input; say how it ended on a line of its own."""
+    """Fork a process for each line of standard input; say its id, and then how it ended."""
     logging.disable()
     for line in sys.stdin:
         task, output = json.loads(line)
         child = os.fork()
         if child == 0:
             be_born(Task(**task), output)
+        say(child)
         _, status = os.waitpid(child, 0)
         say(os.waitstatus_to_exitcode(status))
 
@@ -211,21 +241,39 @@ class Nursery:
         self._server = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        self._output = tempfile.NamedTemporaryFile()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.communicate()
+        self._output.close()
 
-    def run(self, task: Task) -> Ended:
-        """Run a task to its end, whatever that is."""
+    def start(self, task: Task) -> int:
+        """Start a task and return the id of its process."""
+        self._output.truncate(0)
         assert self._server.stdin
-        assert self._server.stdout
-        with tempfile.NamedTemporaryFile() as output:
-            print(json.dumps([asdict(task), output.name]), file=self._server.stdin, flush=True)
-            code = int(self._server.stdout.readline())
-            said = [json.loads(line) for line in Path(output.name).read_text().splitlines()]
+        print(json.dumps([asdict(task), self._output.name]), file=self._server.stdin, flush=True)
+        return self._heard()
+
+    def said(self) -> list[Any]:
+        """What the process has said so far, step by step."""
+        lines = Path(self._output.name).read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def wait(self) -> Ended:
+        """Wait for the end of the process, whatever that is."""
+        code, said = self._heard(), self.said()
         reached = said.pop()["reached"] if code == 0 else {}
         return Ended(code=code, said=said, reached=reached)
+
+    def run(self, task: Task) -> Ended:
+        """Run a task to its end."""
+        self.start(task)
+        return self.wait()
+
+    def _heard(self) -> int:
+        assert self._server.stdout
+        return int(self._server.stdout.readline())
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crashing import EMBEDDER, TICK_SECONDS, UNREADABLE, Step, embedded, engine
+from crashing import EMBEDDER, TICK_SECONDS, UNREADABLE, Step, edit_of, embedded, engine
 
 from places import Clock
 from rag_engine.adapters.memory import MemoryBlobs, MemoryControl
+from rag_engine.core.edits import Edit
 from rag_engine.core.models import VersionStatus
 from rag_engine.errors import NotFound
 from rag_engine.testing.observation import Observed, differences, list_all, observe
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 Shown = frozenset[tuple[str, int, str]]
 """Visible documents: id, number of the version, SHA-256 of its bytes."""
 
+Edits = frozenset[Edit]
+
 _FINAL = (VersionStatus.INDEXED, VersionStatus.FAILED, VersionStatus.CANCELLED)
 
 
@@ -32,6 +35,7 @@ class Seen:
     """A data folder, looked at by a process that was not there before."""
 
     shown: Shown
+    edits: Edits
     observed: Observed
     newest: Mapping[str, Version]
 
@@ -49,7 +53,8 @@ def look(folder: Path) -> Seen:
         try:
             return await _seen(await one.workspace())
         except NotFound:
-            return Seen(shown=frozenset(), observed=await _twin(frozenset(), {}), newest={})
+            none = await _twin(frozenset(), frozenset(), {})
+            return Seen(shown=frozenset(), edits=frozenset(), observed=none, newest={})
         finally:
             await one.aclose()
 
@@ -62,41 +67,45 @@ async def _seen(workspace: Workspace) -> Seen:
         documents = await list_all(reader)
         return Seen(
             shown=frozenset((one.id, one.version, one.content_hash) for one in documents),
+            edits=frozenset(one.edit for one in await reader.edits()),
             observed=await observe(reader),
             newest={one.document_id: one for one in newest},
         )
 
 
 class Twins:
-    """Stores that were given the documents that another shows, and nothing else."""
+    """Stores that were given the documents and edits that another shows, and nothing else."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self._texts = {hash_of(text): text for text in texts}
-        self._known: dict[Shown, Observed] = {}
+        self._known: dict[tuple[Shown, Edits], Observed] = {}
 
-    def of(self, shown: Shown) -> Observed:
+    def of(self, shown: Shown, edits: Edits) -> Observed:
         """Everything that a store shows which shows these documents."""
-        if shown not in self._known:
-            self._known[shown] = asyncio.run(_twin(shown, self._texts))
-        return self._known[shown]
+        if (shown, edits) not in self._known:
+            self._known[shown, edits] = asyncio.run(_twin(shown, edits, self._texts))
+        return self._known[shown, edits]
 
 
-async def _twin(shown: Shown, texts: Mapping[str, str]) -> Observed:
+async def _twin(shown: Shown, edits: Edits, texts: Mapping[str, str]) -> Observed:
     control = MemoryControl(Clock(tick=TICK_SECONDS), EMBEDDER.name, EMBEDDER.dimensions)
     one = engine(control, MemoryBlobs())
+    workspace = await control.open("default", create=True)
     for id, number, hash in sorted(shown):
         drafts = [f"draft {n}" for n in range(1, number)]  # wanted once, and never indexed
         for text in (*drafts, texts[hash]):
             await one.submit(text.encode(), document_id=id, source=f"{id}.txt")
     await one.work()
-    workspace = await one.workspace()
+    for edit in edits:
+        await one.edit(edit)
     async with workspace.store.snapshot() as reader:
         return await observe(reader)
 
 
 def assert_whole(seen: Seen, twins: Twins) -> None:
     """Each visible document is there whole, and nothing besides: counters, vectors, words, edges."""
-    assert differences(twins.of(seen.shown), seen.observed, tolerance=1e-6) == []
+    twin = twins.of(seen.shown, seen.edits)
+    assert differences(twin, seen.observed, tolerance=1e-6) == []
 
 
 def visible_after(steps: Sequence[Step]) -> dict[str, str | None]:
@@ -120,33 +129,36 @@ def visible_after(steps: Sequence[Step]) -> dict[str, str | None]:
     return visible
 
 
+def edits_after(steps: Sequence[Step]) -> Edits:
+    """The edits in force after these steps."""
+    edits = set[Edit]()
+    for step in steps:
+        if step[0] in ("alias", "hide"):
+            edits.add(edit_of(step))
+        elif step[0] == "undo":
+            edits.discard(edit_of(step[1:]))
+    return frozenset(edits)
+
+
 def assert_old_or_new(seen: Seen, *histories: Sequence[Step]) -> None:
     """Each document is as one of the histories leaves it; which one may differ by document."""
+    assert seen.edits in [edits_after(steps) for steps in histories]
     possible = [visible_after(steps) for steps in histories]
     shown: dict[str, str | None] = {id: hash for id, _, hash in seen.shown}
     for id in {id for visible in possible for id in visible} | shown.keys():
         assert shown.get(id) in {visible.get(id) for visible in possible}, id
 
 
-def assert_ended(
-    seen: Seen, done: Sequence[Step], said: Sequence[object], begun: Sequence[Step] = ()
-) -> None:
-    """After a worker went on: everything acknowledged came to its end, and nothing waits.
+def assert_acknowledged(seen: Seen, steps: Sequence[Step], said: Sequence[object]) -> None:
+    """Every version whose number was told is known, or a newer one is.
 
     Args:
         seen: The folder.
-        done: The steps that returned.
-        said: What each of them returned.
-        begun: The step that was cut off, if one was.
+        steps: What was done, or at least begun.
+        said: What each of them returned; `None` if it was cut off.
     """
-    assert [one for one in seen.newest.values() if one.status not in _FINAL] == []
-    for version in seen.newest.values():
-        if version.status is VersionStatus.INDEXED:
-            assert seen.numbers[version.document_id] == version.number
-        elif version.status is VersionStatus.FAILED:
-            assert version.error
     promised: dict[str, int] = {}
-    for step, answer in zip((*done, *begun), (*said, *begun), strict=True):
+    for step, answer in zip(steps, said, strict=True):
         if step[0] in ("delete", "cancel"):
             promised.pop(step[1], None)
         elif step[0] == "submit" and isinstance(answer, int):
@@ -156,6 +168,16 @@ def assert_ended(
         newest = seen.newest[id]
         assert newest.number >= number, f"version {number} of {id!r} was acknowledged, and is lost"
         assert newest.status is not VersionStatus.CANCELLED, f"{id!r} was never cancelled"
+
+
+def assert_ended(seen: Seen) -> None:
+    """After a worker went on: nothing waits, and what failed says why."""
+    assert [one for one in seen.newest.values() if one.status not in _FINAL] == []
+    for version in seen.newest.values():
+        if version.status is VersionStatus.INDEXED:
+            assert seen.numbers[version.document_id] == version.number
+        elif version.status is VersionStatus.FAILED:
+            assert version.error
 
 
 def hash_of(text: str) -> str:
