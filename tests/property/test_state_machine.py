@@ -87,6 +87,10 @@ class Side:
         """Let the other process do what comes next."""
         self._workspaces.reverse()
 
+    async def waiting(self) -> dict[str, float]:
+        """Where there is work."""
+        return await self._controls[0].waiting()
+
     async def close(self) -> None:
         self.readers.clear()
         for control in self._controls:
@@ -302,6 +306,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._ask(lambda one: _filtered(one, filter))
         self._both(lambda side: side.workspace.queue.versions())
         self._both(lambda side: side.workspace.queue.seconds_to_next())
+        self._both(lambda side: side.waiting())
         status = list(VersionStatus)[StoreMachine.steps % len(VersionStatus)]
         self._both(lambda side: side.workspace.queue.versions(status=status, limit=2))
         for id, number in self._drafts:

@@ -126,8 +126,8 @@ class Report:
         if count and not self._noted_elsewhere:
             self._noted_elsewhere = True
             self._print(
-                f"Waiting for {plural(count, 'document')} that another process works on. If it was "
-                "killed, they go on here within two minutes."
+                f"Waiting for {plural(count, 'document')} that another process works on. If that "
+                "is killed, they go on here."
             )
 
     def deleted(self, ids: list[str]) -> None:

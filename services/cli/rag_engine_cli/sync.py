@@ -142,7 +142,7 @@ class _Keeper:
         """Beginnings of the paths that the store writes to."""
         data = absolute(str(self.session.settings.data_dir))
         places = {data, os.path.realpath(data)}
-        names = (f"blobs{os.sep}", f"workspaces{os.sep}", "control.sqlite")
+        names = (f"blobs{os.sep}", f"workspaces{os.sep}", f"workers{os.sep}", "control.sqlite")
         return [f"{place}{os.sep}{name}" for place in places for name in names]
 
     def _is_there(self) -> bool:

@@ -460,7 +460,11 @@ class JobQueue(Protocol):
         ...
 
     async def release_stalled(self) -> int:
-        """Put versions whose lease has run out back to pending; return how many."""
+        """Put back to pending what nobody works on any more; return how many versions.
+
+        Their leases have run out, or their worker is known to be gone: the `Control` that it claimed
+        through was closed or, where the store can tell, its process ended. The attempts count.
+        """
         ...
 
     async def cancel(self, document_id: str) -> Version | None:
@@ -526,6 +530,14 @@ class Control(Protocol):
         """
         ...
 
+    async def waiting(self) -> dict[str, float]:
+        """Workspaces with work for a worker, sorted: seconds until it may be claimed, 0 for now.
+
+        Pending versions are work, and those that `JobQueue.release_stalled` would put back. Cheap
+        enough to ask every second, however many workspaces there are.
+        """
+        ...
+
     async def due(self, chore: str, seconds: float) -> bool:
         """Whether nobody has begun a chore within so many seconds; if so, it counts as begun now.
 
@@ -534,7 +546,7 @@ class Control(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close every workspace that was opened. What they hold stays."""
+        """Close every workspace that was opened. What they hold stays; no worker is left here."""
         ...
 
 

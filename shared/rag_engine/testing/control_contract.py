@@ -97,6 +97,39 @@ class ControlContract:
         assert differences(before, await observed(mine)) == []
         assert await opened.workspaces() == ["mine", "theirs"]
 
+    async def test_it_knows_where_there_is_work(self, opened: Control, control: Place) -> None:
+        assert await opened.waiting() == {}
+        later = Decision(reason="It was away. Wait.", retry_in=LEASE)
+        queues = {}
+        for name in ("c", "now", "later", "held"):
+            queues[name] = (await opened.open(name, create=True)).queue
+        assert await opened.waiting() == {}
+        for name in ("now", "later", "held"):
+            await queues[name].accept(A.submission)
+        assert await opened.waiting() == {"held": 0, "later": 0, "now": 0}
+        for name in ("later", "held"):
+            job = await queues[name].claim(WORKER, LEASE * 2)
+            assert job is not None
+            if name == "later":
+                await queues[name].fail(job.lease, later)
+        found = await opened.waiting()
+        assert [*found] == ["later", "now"]
+        assert 0 < found["later"] <= LEASE
+        await control.pass_time(LEASE * 1.1)
+        assert await opened.waiting() == {"later": 0, "now": 0}
+        await control.pass_time(LEASE)
+        assert await opened.waiting() == {"held": 0, "later": 0, "now": 0}
+
+    async def test_what_a_worker_that_is_gone_held_is_work(
+        self, opened: Control, workspace: Workspace, control: Place
+    ) -> None:
+        await workspace.queue.accept(A.submission)
+        other = control()
+        await claim(await other.open("default"))
+        assert await opened.waiting() == {}
+        await other.aclose()
+        assert await opened.waiting() == {"default": 0}
+
     async def test_a_workspace_must_be_created_and_is_opened_once(self, opened: Control) -> None:
         with pytest.raises(NotFound, match="'nowhere'"):
             await opened.open("nowhere")

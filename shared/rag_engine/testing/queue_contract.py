@@ -302,6 +302,32 @@ class QueueContract:
         await self._assert_lost(workspace, first)
         await queue.heartbeat(second, LEASE)
 
+    async def test_what_a_worker_that_is_gone_held_is_put_back_at_once(
+        self, workspace: Workspace, control: Place
+    ) -> None:
+        for id in ("a", "b"):
+            await workspace.queue.accept(_of(id))
+        other = control()
+        theirs = await other.open("default")
+        for _ in "12":
+            job = await theirs.queue.claim("theirs", LEASE, document_id="a")
+            assert job is not None
+            assert (await claim(workspace)).lease.document_id == "b"
+            assert await workspace.queue.release_stalled() == 0
+            await other.aclose()
+            await workspace.queue.heartbeat(job.lease, LEASE)
+            assert await workspace.queue.release_stalled() == 1
+            await self._assert_lost(workspace, job.lease)
+            version = await self._version(workspace)
+            assert (version.status, version.error) == (VersionStatus.PENDING, None)
+            other = control()
+            theirs = await other.open("default")
+            await workspace.queue.cancel("b")
+            await workspace.queue.accept(_of("b"))
+        assert version.attempt == 2
+        assert await theirs.queue.seconds_to_next() == 0
+        await other.aclose()
+
     async def test_what_was_recorded_outlives_its_lease_and_what_was_staged_does_not(
         self, workspace: Workspace, control: Place
     ) -> None:

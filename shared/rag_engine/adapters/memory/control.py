@@ -70,15 +70,24 @@ class MemoryControl:
         self._begun[chore] = now
         return True
 
+    async def waiting(self) -> dict[str, float]:
+        now = self._clock()
+        waits = {name: tables.seconds_to_work(now) for name, tables in sorted(self._tables.items())}
+        return {name: wait for name, wait in waits.items() if wait is not None}
+
     async def aclose(self) -> None:
         self._open.clear()
+        for tables in self._tables.values():
+            tables.processes.discard(self)
 
     def _opened(self, name: str) -> Workspace:
         tables = self._tables.setdefault(
             name, Tables(model=self._model, dimensions=self._dimensions)
         )
         tables.adopt(self._model, self._dimensions)
+        tables.processes.add(self)
         store = MemoryStore(
             tables, clock=self._clock, model=self._model, dimensions=self._dimensions
         )
-        return Workspace(name=name, store=store, queue=MemoryQueue(tables, clock=self._clock))
+        queue = MemoryQueue(tables, clock=self._clock, process=self)
+        return Workspace(name=name, store=store, queue=queue)

@@ -22,9 +22,10 @@ _WANTED = (VersionStatus.PENDING, VersionStatus.RUNNING)
 class MemoryQueue:
     """One workspace's versions as jobs; see `rag_engine.ports.storage.JobQueue`."""
 
-    def __init__(self, tables: Tables, *, clock: Callable[[], float]) -> None:
+    def __init__(self, tables: Tables, *, clock: Callable[[], float], process: object) -> None:
         self._tables = tables
         self._clock = clock
+        self._process = process
 
     async def accept(self, submission: Submission) -> Version:
         now = self._clock()
@@ -64,7 +65,8 @@ class MemoryQueue:
             attempt=row.version.attempt + 1,
             retry_at=None,
         )
-        row = replace(row, version=version, epoch=self._tables.epochs)
+        epoch = self._tables.epochs
+        row = replace(row, version=version, epoch=epoch, process=self._process)
         self._put(row)
         self._tables.drop([(version.document_id, version.number)])
         lease = Lease(document_id=version.document_id, version=version.number, epoch=row.epoch)
@@ -114,7 +116,7 @@ class MemoryQueue:
 
     async def release_stalled(self) -> int:
         now = self._clock()
-        stalled = [row for row in self._tables.versions.values() if self._stalled(row, now)]
+        stalled = [row for row in self._tables.versions.values() if self._tables.is_left(row, now)]
         for row in stalled:
             self._put_back(row, now)
         return len(stalled)

@@ -28,6 +28,7 @@ class VersionRow:
     version: Version
     available_at: float
     epoch: int = 0
+    process: object = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class Tables:
         counter: Grows with every change of what is visible.
         epochs: Counts claims. It is the workspace's rather than the version's, so that a lease on
             a deleted document does not fit the document that took its id.
+        processes: The controls that are open.
         leases: When the lease of each epoch runs out. Apart from the rows, so that a heartbeat
             from another thread changes nothing else.
     """
@@ -61,6 +63,7 @@ class Tables:
     edit_vectors: dict[str, Mapping[str, Vectors]] = field(default_factory=dict)
     counter: int = 0
     epochs: int = 0
+    processes: set[object] = field(default_factory=set)
     leases: dict[int, float] = field(default_factory=dict)
 
     def copy(self) -> Tables:
@@ -110,6 +113,20 @@ class Tables:
     def is_held(self, row: VersionRow, now: float) -> bool:
         """Return whether somebody works on a version and its lease has not run out."""
         return row.version.status is VersionStatus.RUNNING and now < self.leases[row.epoch]
+
+    def is_left(self, row: VersionRow, now: float) -> bool:
+        """Return whether nobody works on a running version any more."""
+        running = row.version.status is VersionStatus.RUNNING
+        return running and not (self.is_held(row, now) and row.process in self.processes)
+
+    def seconds_to_work(self, now: float) -> float | None:
+        """Return how long it takes until something can be claimed or put back; `None` if nothing is."""
+        if any(self.is_left(row, now) for row in self.versions.values()):
+            return 0.0
+        pending = [
+            row for row in self.versions.values() if row.version.status is VersionStatus.PENDING
+        ]
+        return min((max(row.available_at - now, 0.0) for row in pending), default=None)
 
     def newest(self, document_id: str) -> VersionRow | None:
         """Return the newest version of a document, whatever became of it."""

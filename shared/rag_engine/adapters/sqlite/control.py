@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from rag_engine.adapters.sqlite.connection import Readers, Writer, connect, translated
+from rag_engine.adapters.sqlite.lookout import Lookout
 from rag_engine.adapters.sqlite.migrations import LATEST, applied, migrate
+from rag_engine.adapters.sqlite.presence import Presence
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.queue import SqliteQueue
 from rag_engine.adapters.sqlite.rows import pack
@@ -60,6 +62,8 @@ class SqliteControl:
         self._clock = clock
         self._executor = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
         self._listing = data_dir / "control.sqlite"
+        self._presence = Presence(data_dir / "workers")
+        self._lookout = Lookout(self._presence, clock)
         self._opened: dict[str, Workspace] = {}
         self._lock = asyncio.Lock()
 
@@ -99,6 +103,12 @@ class SqliteControl:
                 found |= {one for (one,) in connection.execute(SQL["named_blobs"], (pack(hashes),))}
         return found
 
+    async def waiting(self) -> dict[str, float]:
+        """See `Control.waiting`."""
+        rows = await self._listed(SQL["numbered_workspaces"])
+        listed = [(name, self._path(number)) for name, number in rows]
+        return await asyncio.to_thread(self._lookout.waits, listed)
+
     async def due(self, chore: str, seconds: float) -> bool:
         """See `Control.due`."""
         return await asyncio.to_thread(self._due, chore, seconds)
@@ -123,6 +133,7 @@ class SqliteControl:
             for workspace in self._opened.values():
                 await workspace.store.aclose()
             self._opened.clear()
+            await asyncio.to_thread(self._presence.close)
             await asyncio.to_thread(self._executor.shutdown)
 
     async def _listed(self, sql: str, *parameters: object) -> list[Any]:
@@ -167,7 +178,7 @@ class SqliteControl:
         return Workspace(
             name=name,
             store=SqliteStore(writer, readers, self._dimensions, self._clock),
-            queue=SqliteQueue(writer, readers, self._clock),
+            queue=SqliteQueue(writer, readers, self._presence, self._clock),
         )
 
     def _prepare(self, connection: sqlite3.Connection, path: Path, name: str) -> None:

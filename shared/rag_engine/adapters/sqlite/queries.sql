@@ -183,7 +183,7 @@ UPDATE version SET status = ?, finished_at = ?, claimable_at = NULL
 WHERE document = ? AND status IN ('pending', 'running');
 
 -- name: lease_version
-UPDATE version SET status = 'running', epoch = ?, attempt = attempt + 1, worker = ?,
+UPDATE version SET status = 'running', epoch = ?, attempt = attempt + 1, worker = ?, process = ?,
                    claimable_at = ?
 WHERE row = ?;
 
@@ -205,9 +205,16 @@ WHERE row = ?;
 -- name: release
 UPDATE version SET status = 'pending', attempt = attempt - 1, claimable_at = ? WHERE row = ?;
 
+-- name: leases
+SELECT process, min(claimable_at) FROM version WHERE status = 'running' GROUP BY process;
+
+-- name: working_processes
+SELECT DISTINCT process FROM version WHERE status = 'running' AND process IS NOT NULL;
+
 -- name: release_stalled
 UPDATE version SET status = 'pending', claimable_at = ?
-WHERE status = 'running' AND claimable_at <= ?;
+WHERE status = 'running'
+  AND (claimable_at <= ? OR process IN (SELECT value FROM json_each(?)));
 
 -- name: complete_version
 UPDATE version SET status = 'indexed', stage = 'write', error = NULL, error_code = NULL, claimable_at = NULL,
@@ -458,6 +465,9 @@ CREATE TABLE IF NOT EXISTS workspace (number INTEGER PRIMARY KEY, name TEXT NOT 
 
 -- name: workspaces
 SELECT name FROM workspace ORDER BY name;
+
+-- name: numbered_workspaces
+SELECT name, number FROM workspace ORDER BY name;
 
 -- name: workspace
 SELECT number FROM workspace WHERE name = ?;

@@ -9,8 +9,9 @@ from typing import Any
 
 from rag_engine.adapters.sqlite.connection import Readers, Writer
 from rag_engine.adapters.sqlite.leases import StoredVersion, find_version, held
+from rag_engine.adapters.sqlite.presence import Presence
 from rag_engine.adapters.sqlite.queries import SQL
-from rag_engine.adapters.sqlite.rows import pack, pack_metadata, version_of
+from rag_engine.adapters.sqlite.rows import id_list, pack, pack_metadata, version_of
 from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Stage, Submission, Version, VersionStatus
 from rag_engine.errors import StoreCorrupt
@@ -22,9 +23,16 @@ _UNFINISHED = (VersionStatus.PENDING, VersionStatus.RUNNING)
 class SqliteQueue:
     """See `JobQueue`. A claim takes the write lock, so no two workers claim the same version."""
 
-    def __init__(self, writer: Writer, readers: Readers, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        readers: Readers,
+        presence: Presence,
+        clock: Callable[[], float],
+    ) -> None:
         self._writer = writer
         self._readers = readers
+        self._presence = presence
         self._clock = clock
 
     async def accept(self, submission: Submission) -> Version:
@@ -60,7 +68,8 @@ class SqliteQueue:
                 return None
             connection.execute(SQL["add_meta"], ("epoch", 1))
             [epoch] = connection.execute(SQL["meta"], ("epoch",)).fetchone()
-            connection.execute(SQL["lease_version"], (epoch, worker, now + seconds, found.row))
+            holder = (epoch, worker, self._presence.name())
+            connection.execute(SQL["lease_version"], (*holder, now + seconds, found.row))
             connection.execute(SQL["unstage_chunks"], (found.row,))
             connection.execute(SQL["unstage_names"], (found.row,))
             version = replace(
@@ -137,7 +146,9 @@ class SqliteQueue:
 
         def write(connection: sqlite3.Connection) -> int:
             now = self._clock()
-            return connection.execute(SQL["release_stalled"], (now, now)).rowcount
+            processes = [name for (name,) in connection.execute(SQL["working_processes"])]
+            gone = [name for name in processes if self._presence.is_gone(name)]
+            return connection.execute(SQL["release_stalled"], (now, now, id_list(gone))).rowcount
 
         return await self._writer.run(write)
 
