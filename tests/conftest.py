@@ -18,7 +18,9 @@ pytest.register_assert_rewrite("rag_engine.testing")
 # Read now: the tests themselves see no variable that begins with RAG_.
 _DATA_REQUIRED = bool(os.environ.get("RAG_REQUIRE_DATA"))
 
-_OURS = [name for name in ("rag_engine", "rag_engine_cli") if find_spec(name)]
+_OURS = [
+    name for name in ("rag_engine", "rag_engine_cli", "rag_engine_lightrag") if find_spec(name)
+]
 _CALM = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
 settings.register_profile(

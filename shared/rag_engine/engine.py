@@ -194,7 +194,7 @@ class Engine:
         """Ingest whatever is pending, and return how many attempts that took."""
         opened = await self.control.open(workspace, create=True)
         attempts = await self.worker.drain(opened, watch)
-        await self._tidy()
+        await self.tidy()
         return attempts
 
     @property
@@ -244,7 +244,7 @@ class Engine:
             count += await self.blobs.delete(unused, older_than=UNUSED_SECONDS)
         return count
 
-    async def _tidy(self) -> None:
+    async def tidy(self) -> None:
         """Collect at most once an hour; what is in the way of it is no failure of the work."""
         try:
             if await self.control.due("collect", _TIDY_SECONDS):

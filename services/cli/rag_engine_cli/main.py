@@ -38,6 +38,7 @@ _SECTIONS: Final = {
         "ingest": "ingest:ingest",
         "sync": "sync:sync",
         "documents": "documents:documents",
+        "worker": "worker:worker",
     },
     "Questions": {
         "query": "query:query",

@@ -106,19 +106,13 @@ class Report:
         self._stages.pop(version.document_id, None)
         self._accepted.discard(version.document_id)
         self._ended += version.status is not VersionStatus.PENDING
-        source = version.submission.source
-        match version.status:
-            case VersionStatus.INDEXED:
-                self._outcome("indexed", source, plural(version.chunks, "passage"))
-                for warning in version.warnings:
-                    self._print(click.style(f"           {warning}", dim=True))
-            case VersionStatus.FAILED:
-                self._outcome("failed", source, version.error or "")
-            case VersionStatus.PENDING:
-                self._accepted.add(version.document_id)
-                self._outcome("waits", source, f"{version.error} It is tried again.")
-            case _:
-                self._outcome(str(version.status), source, "")
+        if version.status is VersionStatus.PENDING:
+            self._accepted.add(version.document_id)
+        word, remark = _told(version)
+        self._outcome(word, version.submission.source, remark)
+        if version.status is VersionStatus.INDEXED:
+            for warning in version.warnings:
+                self._print(click.style(f"           {warning}", dim=True))
         self._terminal.record(version_record(version))
 
     def elsewhere(self, count: int) -> None:
@@ -182,10 +176,7 @@ class Report:
 
     def _outcome(self, word: str, name: str, remark: str) -> None:
         self._counts[word] += 1
-        colored = click.style(f"{word:<9}", fg=_COLORS.get(word))
-        # A reason that begins with the name in quotes need not be told twice whose it is.
-        told = remark.startswith(repr(name))
-        self._print(f"{colored}  " + (remark if told else f"{name}: {remark}" if remark else name))
+        self._print(_line(word, name, remark))
         self._show("")
 
     def _print(self, text: str) -> None:
@@ -206,6 +197,32 @@ class Report:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def outcome_line(version: Version) -> str:
+    """What became of a version, on a line that needs nothing around it."""
+    word, remark = _told(version)
+    return _line(word, version.submission.source, remark)
+
+
+def _told(version: Version) -> tuple[str, str]:
+    """A word for what became of a version, and a remark."""
+    match version.status:
+        case VersionStatus.INDEXED:
+            return "indexed", plural(version.chunks, "passage")
+        case VersionStatus.FAILED:
+            return "failed", version.error or ""
+        case VersionStatus.PENDING:
+            return "waits", f"{version.error} It is tried again."
+        case status:
+            return str(status), ""
+
+
+def _line(word: str, name: str, remark: str) -> str:
+    colored = click.style(f"{word:<9}", fg=_COLORS.get(word))
+    # A reason that begins with the name in quotes need not be told twice whose it is.
+    told = remark.startswith(repr(name))
+    return f"{colored}  " + (remark if told else f"{name}: {remark}" if remark else name)
 
 
 def progress_bar() -> Progress:

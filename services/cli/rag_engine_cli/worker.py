@@ -1,0 +1,173 @@
+"""`worker`: work on what waits in the queues, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from click.core import ParameterSource
+
+from rag_engine.core.models import Version, VersionStatus
+from rag_engine_cli.options import shared_options
+from rag_engine_cli.records import version_record
+from rag_engine_cli.report import outcome_line
+from rag_engine_cli.session import Session, pass_session
+from rag_engine_cli.terminal import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rag_engine.engine import Engine
+
+_INTERRUPTED: Final = 130
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+@click.command()
+@click.option(
+    "--concurrency",
+    type=click.IntRange(1, 64),
+    help="Documents at a time. Default: RAG_WORKER_CONCURRENCY, else 4.",
+)
+@click.option("--until-idle", is_flag=True, help="End when nothing waits any more.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long to go on with documents in hand when told to stop. Default: they go back to the "
+    "queue at once.",
+)
+@shared_options
+@pass_session
+def worker(session: Session, concurrency: int | None, until_idle: bool, grace: float) -> None:
+    """Ingest what waits in the queues of all workspaces.
+
+    Run as many workers on one data folder as you like: each document is claimed by one of them, and
+    if that one is killed, by another. With --workspace it works on that one alone.
+
+    SIGTERM ends it with exit code 0 and Ctrl-C with 130; what it was working on goes back to the
+    queue. A second Ctrl-C ends it at once, and nothing is lost either.
+
+    \b
+    Examples:
+      rag-engine worker
+      rag-engine worker --concurrency 8 --grace 20
+      rag-engine worker --until-idle
+    """
+    shift = _Shift(session)
+    # The interrupt is raised only while the models are being loaded.
+    with _Signals() as signals, suppress(KeyboardInterrupt):
+        session.run(lambda engine: shift.work(engine, signals, concurrency, until_idle, grace))
+    if signals.received == signal.SIGINT:
+        session.terminal.note("Stopped. What was being worked on is safe in the queue.")
+        raise click.exceptions.Exit(_INTERRUPTED)
+    if until_idle and signals.received is None:
+        shift.summary()
+        if shift.failed:
+            raise click.exceptions.Exit(1)
+
+
+class _Shift:
+    """Works, and prints a line for every document that comes to its end."""
+
+    def __init__(self, session: Session) -> None:
+        self.failed = 0
+        self._indexed = 0
+        self._session = session
+        self._only = session.workspace if _is_named(click.get_current_context()) else None
+
+    async def work(
+        self,
+        engine: Engine,
+        signals: _Signals,
+        concurrency: int | None,
+        until_idle: bool,
+        grace: float,
+    ) -> None:
+        """Work until nothing waits or a signal comes."""
+        from rag_engine_lightrag.pool import WorkerPool
+
+        pool = WorkerPool(
+            engine=engine,
+            concurrency=concurrency or engine.concurrency,
+            only=self._only,
+            until_idle=until_idle,
+            grace_seconds=grace,
+            ended=self._ended,
+        )
+        signals.call(pool.stop)
+        if not until_idle:
+            where = repr(self._only) if self._only else "all workspaces"
+            folder = self._session.settings.data_dir
+            self._session.terminal.note(f"Working on {where} of {folder}. Press Ctrl-C to stop.")
+        await pool.run()
+
+    def summary(self) -> None:
+        """Say what was done."""
+        terminal = self._session.terminal
+        terminal.record({"summary": {"indexed": self._indexed, "failed": self.failed}})
+        failed = f", {self.failed:,} failed" if self.failed else ""
+        terminal.line(f"Nothing waits: {plural(self._indexed, 'document')} indexed{failed}.")
+
+    def _ended(self, workspace: str, version: Version) -> None:
+        self.failed += version.status is VersionStatus.FAILED
+        self._indexed += version.status is VersionStatus.INDEXED
+        terminal = self._session.terminal
+        terminal.record({"workspace": workspace, **version_record(version)})
+        where = "" if workspace == self._only else f"  [{workspace}]"
+        terminal.line(outcome_line(version) + where)
+
+
+def _is_named(context: click.Context | None) -> bool:
+    """Whether the line says which workspace, before or after the command's name."""
+    while context is not None:
+        if context.get_parameter_source("workspace") not in (None, ParameterSource.DEFAULT):
+            return True
+        context = context.parent
+    return False
+
+
+class _Signals:
+    """What Ctrl-C and SIGTERM do: the first stops gently, the second ends the process.
+
+    Attributes:
+        received: The first that came, or `None`.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._stop: Callable[[], object] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def call(self, stop: Callable[[], object]) -> None:
+        """From now on the first signal calls this in the running event loop."""
+        loop = asyncio.get_running_loop()
+        self._stop = lambda: loop.call_soon_threadsafe(stop)
+
+    def __enter__(self) -> _Signals:
+        self._before = {one: signal.signal(one, self._handle) for one in _SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for one, before in self._before.items():
+            signal.signal(one, before)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            # Leases of a process that is gone are given back by the next worker that looks.
+            os._exit(_INTERRUPTED)
+        self.received = number
+        if self._stop is None:
+            raise KeyboardInterrupt
+        self._stop()

@@ -1,0 +1,218 @@
+"""`rag-engine worker`: real processes, real signals, several on one data folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rag_engine_cli.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from command_line import Run
+    from rag_engine import Version
+    from rag_engine.engine import Engine
+
+SLOW = " ".join(f"Keeper {number} lit lamp {number} at dusk." for number in range(4000)).encode()
+
+
+@contextmanager
+def started(data: Path, *words: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process of its own, which is ended if it has not ended by itself."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rag_engine_cli", "--data-dir", data, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def submit(data: Path, texts: Mapping[str, bytes], workspace: str = "default") -> None:
+    """Put documents into a queue, as another process would, and do no work on them."""
+
+    async def put(engine: Engine) -> None:
+        for id, text in texts.items():
+            source = f"{id}.txt"
+            await engine.submit(text, document_id=id, source=source, workspace=workspace)
+
+    Session(data_dir=data).run(put)
+
+
+def versions(data: Path, workspace: str = "default") -> dict[str, Version]:
+    """What became of all documents of a workspace."""
+
+    async def look(engine: Engine) -> dict[str, Version]:
+        queue = (await engine.workspace(workspace)).queue
+        return {one.document_id: one for one in await queue.versions(limit=1000)}
+
+    return Session(data_dir=data).run(look)
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def status_of(data: Path, id: str) -> str:
+    return str(versions(data)[id].status)
+
+
+def texts(count: int, what: str = "d") -> dict[str, bytes]:
+    return {f"{what}{n}": f"Document {n} is about ferry {n}.".encode() for n in range(count)}
+
+
+def test_works_on_all_workspaces_and_ends_when_nothing_waits(run: Run, data: Path) -> None:
+    submit(data, texts(2), "one")
+    submit(data, {**texts(1), "empty": b" "}, "two")
+    done = run("worker", "--until-idle", "--json")
+    assert done.code == 1  # one of them holds no text
+    *lines, last = done.lines
+    assert sorted((line["workspace"], line["id"], line["status"]) for line in lines) == [
+        ("one", "d0", "indexed"),
+        ("one", "d1", "indexed"),
+        ("two", "d0", "indexed"),
+        ("two", "empty", "failed"),
+    ]
+    assert [line["error_code"] for line in lines if line["id"] == "empty"] == ["DocumentEmpty"]
+    assert last == {"summary": {"indexed": 3, "failed": 1}}
+    assert run("worker", "--until-idle").out == "Nothing waits: 0 documents indexed.\n"
+
+
+def test_one_workspace_alone_if_it_is_named(run: Run, data: Path) -> None:
+    submit(data, texts(1), "one")
+    submit(data, texts(1), "two")
+    done = run("worker", "--until-idle", "-w", "two")
+    assert done.out.startswith("indexed    d0.txt: 1 passage\n")
+    assert versions(data, "one")["d0"].status == "pending"
+
+
+def test_there_may_be_nothing_at_all(run: Run) -> None:
+    done = run("worker", "--until-idle")
+    assert (done.code, done.out) == (0, "Nothing waits: 0 documents indexed.\n")
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_share_the_work(data: Path) -> None:
+    submit(data, texts(40))
+    with ExitStack() as stack:
+        words = ("worker", "--until-idle", "--json", "--concurrency", "2")
+        workers = [stack.enter_context(started(data, *words)) for _ in range(3)]
+        printed = [worker.communicate(timeout=120)[0] for worker in workers]
+        assert [worker.returncode for worker in workers] == [0, 0, 0]
+    lines = [json.loads(line) for one in printed for line in one.splitlines()]
+    indexed = [line["id"] for line in lines if line.get("status") == "indexed"]
+    assert sorted(indexed) == sorted(texts(40))  # each once, none lost
+    assert {(one.status, one.attempt) for one in versions(data).values()} == {("indexed", 1)}
+    assert [*(data / "workers").iterdir()] == []
+
+
+@pytest.mark.slow
+def test_workers_and_an_ingest_at_the_same_time(run: Run, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for id, text in texts(12, "file").items():
+        (folder / f"{id}.txt").write_bytes(text)
+    with started(data, "worker") as one, started(data, "worker") as other:
+        submit(data, texts(12))
+        done = run("ingest", folder, "--json")
+        assert done.code == 0
+        until(lambda: all(version.status == "indexed" for version in versions(data).values()))
+        for worker in (one, other):
+            worker.terminate()
+            worker.communicate(timeout=30)
+            assert worker.returncode == 0
+    found = versions(data)
+    assert len(found) == 24
+    assert {version.attempt for version in found.values()} == {1}
+
+
+@pytest.mark.slow
+def test_sigterm_and_ctrl_c_put_back_what_is_in_hand(data: Path) -> None:
+    for sent, code in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
+        submit(data, {"slow": SLOW + str(sent).encode()})
+        with started(data, "worker") as worker:
+            until(lambda: status_of(data, "slow") == "running")
+            began = time.monotonic()
+            worker.send_signal(sent)
+            _, err = worker.communicate(timeout=30)
+            assert worker.returncode == code
+            assert time.monotonic() - began < 10
+            assert "Traceback" not in err
+        version = versions(data)["slow"]
+        assert (version.status, version.attempt) == ("pending", 0)
+
+
+@pytest.mark.slow
+def test_a_worker_finishes_what_it_can_within_its_grace(data: Path) -> None:
+    submit(data, {"slow": SLOW[:12_000]})
+    with started(data, "worker", "--grace", "60") as worker:
+        until(lambda: status_of(data, "slow") == "running")
+        submit(data, texts(1))
+        worker.terminate()
+        out, _ = worker.communicate(timeout=90)
+        assert worker.returncode == 0
+    assert out.startswith("indexed    slow.txt")
+    assert status_of(data, "slow") == "indexed"
+
+
+@pytest.mark.slow
+def test_what_a_killed_worker_held_goes_on_in_another_at_once(data: Path) -> None:
+    submit(data, {"slow": SLOW[:12_000]})
+    with started(data, "worker") as other, started(data, "worker") as one:
+        until(lambda: status_of(data, "slow") == "running")
+        one.kill()
+        other.kill()
+    assert status_of(data, "slow") == "running"
+    began = time.monotonic()
+    with started(data, "worker", "--until-idle") as worker:
+        out, _ = worker.communicate(timeout=120)
+    assert "indexed    slow.txt" in out
+    assert time.monotonic() - began < 40  # its lease lasts longer
+    version = versions(data)["slow"]
+    assert (version.status, version.attempt) == ("indexed", 2)
+    assert [*(data / "workers").iterdir()] == []
+
+
+@pytest.mark.slow
+def test_new_workspaces_are_found_and_broken_ones_left_aside(data: Path) -> None:
+    submit(data, texts(1), "broken")
+    path = data / "workspaces" / "0001.sqlite"
+    path.write_bytes(b"nothing of the kind" * 1000)
+    with started(data, "worker") as worker:
+        assert worker.stderr is not None
+        for line in worker.stderr:
+            if "'broken' is left aside" in line:
+                break
+        submit(data, texts(1), "late")
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "indexed    d0.txt: 1 passage  [late]\n"
+        worker.terminate()
+        worker.communicate(timeout=30)
+        assert worker.returncode == 0
+
+
+def test_until_idle_says_what_is_wrong_with_a_workspace(run: Run, data: Path) -> None:
+    submit(data, texts(1))
+    (data / "workspaces" / "0001.sqlite").write_bytes(b"nothing of the kind" * 1000)
+    done = run("worker", "--until-idle")
+    assert done.code == 3
+    assert "0001.sqlite" in done.error
