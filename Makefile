@@ -32,11 +32,13 @@ bench: install
 # Hours of it: each round prints its seed, and SEED=… takes the same steps again.
 OPERATIONS ?= 200000
 KILLS ?= 200
+SIMULATIONS ?= 2000
 SEED ?= $(shell date +%s)
 
 soak: install
 	OPERATIONS=$(OPERATIONS) SEED=$(SEED) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/property -s $(PYTEST_ARGS)
 	KILLS=$(KILLS) SEED=$(SEED) $(BIN)/python -m pytest tests/faults/test_kill_at_random.py tests/faults/test_kill_at_points.py -s $(PYTEST_ARGS)
+	SIMULATIONS=$(SIMULATIONS) SEED=$(SEED) $(BIN)/python -m pytest tests/simulation/test_lives.py -s $(PYTEST_ARGS)
 
 lint: install
 	$(BIN)/ruff check services/ shared/ tests/ benchmarks/ scripts/

@@ -7,6 +7,7 @@ tests are coroutines: set `asyncio_mode = "auto"` of pytest-asyncio. For readabl
 
 What goes wrong on demand: `faults` wraps any port (error, timeout, slow, applied-then-timeout),
 `crash_points` kills the process at a named point, `openai_server` speaks the OpenAI protocol badly.
+`simulation` runs asyncio code in one exact way, told by a seed, with killed and paused processes.
 """
 
 from __future__ import annotations
