@@ -38,12 +38,12 @@ from rag_engine.ingest.chunk import ChunkSize
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ingest.worker import Watch
 from rag_engine.testing.crash_points import CrashPoints
-from rag_engine.testing.interception import intercepted
+from rag_engine.testing.interception import Interceptor, intercepted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rag_engine.ports.models import Passage
+    from rag_engine.ports.models import ChatModel, Passage
     from rag_engine.ports.storage import Blobs, Control, JobQueue
 
 EMBEDDER = HashEmbedder(dimensions=8)
@@ -118,20 +118,30 @@ class MoodyExtractor(PhraseExtractor):
         return await super().extract(passages)
 
 
-def engine(control: Control, blobs: Blobs, crash: CrashPoints | None = None) -> Engine:
+def engine(
+    control: Control,
+    blobs: Blobs,
+    interceptor: Interceptor | None = None,
+    chat: ChatModel | None = None,
+) -> Engine:
     """An engine that works on one document at a time, so that it always takes the same way."""
-    crash = crash or CrashPoints()
-    blobs = intercepted("blobs", blobs, crash)
-    embedder = intercepted("embedder", EMBEDDER, crash)
+    told = interceptor or CrashPoints()
+    blobs = intercepted("blobs", blobs, told)
+    embedder = intercepted("embedder", EMBEDDER, told)
     pipeline = Pipeline(
         blobs=blobs,
-        parser=intercepted("parser", PlainParser(), crash),
-        extractor=intercepted("extractor", MoodyExtractor(), crash),
+        parser=intercepted("parser", PlainParser(), told),
+        extractor=intercepted("extractor", MoodyExtractor(), told),
         embedder=embedder,
         size=ChunkSize(max_tokens=embedder.max_tokens),
     )
-    watched = intercepted("control", control, crash)
-    return Engine(control=watched, blobs=blobs, pipeline=pipeline, concurrency=1)
+    return Engine(
+        control=intercepted("control", control, told),
+        blobs=blobs,
+        pipeline=pipeline,
+        chat=intercepted("chat", chat, told) if chat else None,
+        concurrency=1,
+    )
 
 
 def embedded(folder: Path, now: float | None, crash: CrashPoints | None = None) -> Engine:

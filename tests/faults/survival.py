@@ -51,7 +51,7 @@ def look(folder: Path) -> Seen:
     async def read() -> Seen:
         one = embedded(folder, 0.0)
         try:
-            return await _seen(await one.workspace())
+            return await observe_workspace(await one.workspace())
         except NotFound:
             none = await _twin(frozenset(), frozenset(), {})
             return Seen(shown=frozenset(), edits=frozenset(), observed=none, newest={})
@@ -61,7 +61,8 @@ def look(folder: Path) -> Seen:
     return asyncio.run(read())
 
 
-async def _seen(workspace: Workspace) -> Seen:
+async def observe_workspace(workspace: Workspace) -> Seen:
+    """See a workspace: its versions, then one snapshot."""
     newest = await workspace.queue.versions(limit=1_000)
     async with workspace.store.snapshot() as reader:
         documents = await list_all(reader)
@@ -80,10 +81,10 @@ class Twins:
         self._texts = {hash_of(text): text for text in texts}
         self._known: dict[tuple[Shown, Edits], Observed] = {}
 
-    def of(self, shown: Shown, edits: Edits) -> Observed:
-        """Everything that a store shows which shows these documents."""
+    async def of(self, shown: Shown, edits: Edits) -> Observed:
+        """Everything that a store shows which shows these documents under these edits."""
         if (shown, edits) not in self._known:
-            self._known[shown, edits] = asyncio.run(_twin(shown, edits, self._texts))
+            self._known[shown, edits] = await _twin(shown, edits, self._texts)
         return self._known[shown, edits]
 
 
@@ -104,8 +105,13 @@ async def _twin(shown: Shown, edits: Edits, texts: Mapping[str, str]) -> Observe
 
 def assert_whole(seen: Seen, twins: Twins) -> None:
     """Each visible document is there whole, and nothing besides: counters, vectors, words, edges."""
-    twin = twins.of(seen.shown, seen.edits)
-    assert differences(twin, seen.observed, tolerance=1e-6) == []
+    assert asyncio.run(differing(seen, twins)) == []
+
+
+async def differing(seen: Seen, twins: Twins) -> list[str]:
+    """In what it differs from a store that was given what it shows, and nothing else."""
+    twin = await twins.of(seen.shown, seen.edits)
+    return differences(twin, seen.observed, tolerance=1e-6)
 
 
 def visible_after(steps: Sequence[Step]) -> dict[str, str | None]:
