@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 EMBEDDER = HashEmbedder(dimensions=8)
 LIMIT_SECONDS = 60
 TICK_SECONDS = 2.5  # by which the clock moves at each look: no retry has to be waited for
-FAST = 30.0
 UNREADABLE, FLAKY = "unreadable", "flaky"
 
 Step = tuple[str, ...]
@@ -63,8 +62,7 @@ class Task:
 
     Attributes:
         folder: The data folder.
-        now: What its clock begins with, in seconds; `None` for a clock that all processes share, and
-            that is fast enough for leases to run out while one waits.
+        now: What its clock begins with, in seconds, to run ahead; `None` for the true time.
         point: Where it dies, and at which time; `None` to live.
     """
 
@@ -146,11 +144,7 @@ def engine(
 
 def embedded(folder: Path, now: float | None, crash: CrashPoints | None = None) -> Engine:
     """The engine over a data folder. See `Task`."""
-
-    def shared_clock() -> float:
-        return FAST * time.time()
-
-    clock = shared_clock if now is None else Clock(tick=TICK_SECONDS, now=now)
+    clock = time.time if now is None else Clock(tick=TICK_SECONDS, now=now)
     model = {"model": EMBEDDER.name, "dimensions": EMBEDDER.dimensions}
     store = SqliteControl(folder, clock=clock, **model)  # type: ignore[arg-type]
     return engine(store, FolderBlobs(folder / "blobs"), crash)

@@ -51,6 +51,7 @@ LONG_AFTER: Final = 1_000_000.0  # by then no lease of a killed process is held
 
 _READS: Final = "only reads, and no step of these has to read it"
 _UNREACHED_CALLS: Final = {
+    "control.waiting": _READS,
     "queue.version": _READS,
     "queue.versions": _READS,
     "reader.list_documents": _READS,
