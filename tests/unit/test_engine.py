@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from engines import put, small_engine
-from rag_engine import Engine, Message, Question, TextDelta, VersionStatus, Watch, parse_filter
+from rag_engine import (
+    Engine,
+    Message,
+    Question,
+    Suppression,
+    TextDelta,
+    VersionStatus,
+    Watch,
+    parse_filter,
+)
 from rag_engine.adapters.models.fake import HashEmbedder, ScriptedChat
 from rag_engine.core.jobs import MAX_ATTEMPTS, Decision
 from rag_engine.core.models import ParsedDocument
 from rag_engine.errors import InvalidFilter, InvalidRequest, ModelUnavailable, NotFound
+from rag_engine.ports.models import TextRole
 
 LIGHTHOUSE = "# The lighthouse\n\nThe lighthouse of Farne was built by Ada Brand in 1843."
 BRAND = "# Ada Brand\n\nAda Brand was born in Whitby. She kept bees."
@@ -225,4 +237,35 @@ async def test_a_document_in_a_script_the_model_does_not_know_is_indexed_with_a_
     found = await engine.search(Question(text="灯塔"))
     assert [reference.document_id for reference in found.context.references] == ["t"]
     assert any("Han" in one for one in found.warnings)
+    await engine.aclose()
+
+
+class CountingEmbedder(HashEmbedder):
+    """Remembers what it was asked to embed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    async def embed(self, texts: Sequence[str], kind: TextRole) -> npt.NDArray[np.float32]:
+        self.texts += texts
+        return await super().embed(texts, kind)
+
+
+async def test_no_write_embeds_what_it_does_not_own(tmp_path: Path) -> None:
+    embedder = CountingEmbedder()
+    engine = await small_engine(tmp_path, embedder=embedder)
+    await put(engine, "brand", BRAND)
+    embedder.texts.clear()
+    await put(engine, "lighthouse", LIGHTHOUSE)
+    assert "ada brand" not in embedder.texts  # another document brought the name
+    assert not [text for text in embedder.texts if "Whitby" in text]
+    embedder.texts.clear()
+    await put(engine, "brand", f"{BRAND} And a cat.")
+    names = [text for text in embedder.texts if "Ada Brand" not in text]
+    assert names in ([], ["cat"])  # its one chunk, and a name if it is taken for one
+    embedder.texts.clear()
+    await engine.delete(["lighthouse"])
+    await engine.edit(Suppression(name="Whitby"))
+    assert embedder.texts == ["whitby"]
     await engine.aclose()
