@@ -1,0 +1,216 @@
+"""Break each promise on purpose, in a copy, and see its suite notice.
+
+A test that cannot fail proves nothing. Every entry of `BREAKS` changes one place of a copy of the
+repository in the way a careless change might, and runs the suite named after the promise that it
+breaks. Run it after changing a suite: `make broken-promises`, or with words to choose breaks.
+
+Exit code 0 when every break was noticed, 1 when one was not, 2 when one no longer fits the code.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SQLITE = "shared/rag_engine/adapters/sqlite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Break:
+    """One careless change.
+
+    Attributes:
+        promise: The promise it breaks, and the file name of the suite.
+        says: What the change does, in words.
+        file: Where it is made.
+        old: What stands there, exactly once.
+        new: What stands there instead.
+        chosen: Which of the suite's tests to run; all of them when empty.
+    """
+
+    promise: str
+    says: str
+    file: str
+    old: str
+    new: str
+    chosen: str = ""
+
+
+BREAKS = (
+    Break(
+        promise="idempotent",
+        says="what is there already is ingested again",
+        file=f"{SQLITE}/queue.py",
+        old="if wanted is not None and _same(wanted.version, submission):",
+        new="if wanted is not None and wanted.version.number < 0:",
+    ),
+    Break(
+        promise="idempotent",
+        says="an edit in force is made again",
+        file=f"{SQLITE}/store.py",
+        old='if connection.execute(SQL["edit"], (edit.id,)).fetchone():',
+        new="if edit is None:",
+    ),
+    Break(
+        promise="purge",
+        says="descriptions of deleted evidence stay",
+        file=f"{SQLITE}/ledger.py",
+        old='("description", entity.descriptions),',
+        new='("description", entity.descriptions if sign > 0 else {}),',
+    ),
+    Break(
+        promise="purge",
+        says="word statistics of deleted chunks stay",
+        file=f"{SQLITE}/ledger.py",
+        old="self._count_terms(tally, sign)",
+        new="self._count_terms(tally, max(sign, 0))",
+    ),
+    Break(
+        promise="purge",
+        says="undoing an alias leaves the evidence where it was",
+        file=f"{SQLITE}/edits.py",
+        old="        chunks = self._chunks(edit, [])\n",
+        new="        chunks: list[Any] = []\n",
+    ),
+    Break(
+        promise="atomic",
+        says="a snapshot is no transaction",
+        file=f"{SQLITE}/connection.py",
+        old='            connection.execute("BEGIN")\n',
+        new="",
+    ),
+    Break(
+        promise="atomic",
+        says="an older version that finishes late replaces a newer one",
+        file=f"{SQLITE}/queue.py",
+        old="            _end_unfinished(connection, document, VersionStatus.SUPERSEDED, now)\n",
+        new="",
+    ),
+    Break(
+        promise="atomic",
+        says="the old version goes in a transaction of its own",
+        file=f"{SQLITE}/store.py",
+        old="        ledger.remove(before)\n        if current",
+        new='        ledger.remove(before)\n        connection.execute("COMMIT")\n'
+        '        connection.execute("BEGIN IMMEDIATE")\n        if current',
+    ),
+    Break(
+        promise="isolated",
+        says="all workspaces share a file",
+        file=f"{SQLITE}/control.py",
+        old='f"{number:04d}.sqlite"',
+        new='f"{number * 0:04d}.sqlite"',
+    ),
+    Break(
+        promise="filter_sound",
+        says="edges of hidden chunks count",
+        file=f"{SQLITE}/reader.py",
+        old='visible, graph = self._visible(resident, "chunk", filter_), resident.graph',
+        new="visible, graph = resident.chunks.alive, resident.graph",
+    ),
+    Break(
+        promise="filter_sound",
+        says="descriptions are the whole workspace's",
+        file=f"{SQLITE}/reader.py",
+        old="            elif entity := self._entity_among(EntityId(id), key, filter_):\n"
+        "                found[id] = entity\n",
+        new="",
+    ),
+    Break(
+        promise="filter_sound",
+        says="facts written by hand pass every filter",
+        file="shared/rag_engine/core/edits.py",
+        old="    if any(_names_facts(leaf) for leaf in _leaves(filter_)):\n",
+        new="    if filter_ is not None:\n",
+    ),
+    Break(
+        promise="honest",
+        says="an outage looks like nothing found",
+        file="shared/rag_engine/engine.py",
+        old="        found = await self.search(question)\n",
+        new="        try:\n            found = await self.search(question)\n"
+        "        except Exception:\n            found = Found(context=assemble([], budget=self.budget))\n",
+    ),
+    Break(
+        promise="honest",
+        says="citations of passages that do not exist stay",
+        file="shared/rag_engine/retrieval/citations.py",
+        old="            kept.extend(n for n in numbers if n in self._known)\n",
+        new="            kept.extend(numbers)\n",
+    ),
+)
+
+
+def main(words: list[str]) -> int:
+    """Try every break, or those whose promise or description holds one of the words."""
+    chosen = [one for one in BREAKS if not words or any(w in _title(one) for w in words)]
+    missed = []
+    for one in chosen:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            copy = _copy(Path(folder))
+            if not _apply(one, copy):
+                print(f"stale    {_title(one)}: {one.old!r} is not once in {one.file}")
+                return 2
+            noticed, by = _run(one, copy)
+        print(f"{'noticed' if noticed else 'MISSED '}  {_title(one)} ({_seconds(began)}) {by}")
+        if not noticed:
+            missed.append(one)
+    print(f"{len(chosen) - len(missed)} of {len(chosen)} breaks were noticed.")
+    return 1 if missed else 0
+
+
+def _title(one: Break) -> str:
+    return f"{one.promise}: {one.says}"
+
+
+def _seconds(began: float) -> str:
+    return f"{time.monotonic() - began:.0f} s"
+
+
+def _copy(folder: Path) -> Path:
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+def _apply(one: Break, copy: Path) -> bool:
+    path = copy / one.file
+    text = path.read_text("utf-8")
+    if text.count(one.old) != 1:
+        return False
+    path.write_text(text.replace(one.old, one.new), "utf-8")
+    return True
+
+
+def _run(one: Break, copy: Path) -> tuple[bool, str]:
+    """Whether the suite fails, and by which test."""
+    suites = sorted(str(path) for path in copy.glob(f"tests/promises/test_{one.promise}*.py"))
+    sources = [copy / "shared", *sorted(copy.glob("services/*"))]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *suites]
+    done = subprocess.run(
+        [*command, "-k", one.chosen] if one.chosen else command,
+        cwd=copy,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sources))},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+    by = failed[0].removeprefix("FAILED ").split(" - ")[0] if failed else done.stdout[-300:]
+    return done.returncode == 1 and bool(failed), by
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
