@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: install demo test lint format lock bench soak clean
+.PHONY: install demo test lint format lock bench soak broken-promises clean
 
 install: $(VENV)/.installed
 
@@ -36,9 +36,13 @@ SIMULATIONS ?= 2000
 SEED ?= $(shell date +%s)
 
 soak: install
-	OPERATIONS=$(OPERATIONS) SEED=$(SEED) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/property -s $(PYTEST_ARGS)
+	OPERATIONS=$(OPERATIONS) SEED=$(SEED) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/property tests/promises -s $(PYTEST_ARGS)
 	KILLS=$(KILLS) SEED=$(SEED) $(BIN)/python -m pytest tests/faults/test_kill_at_random.py tests/faults/test_kill_at_points.py -s $(PYTEST_ARGS)
 	SIMULATIONS=$(SIMULATIONS) SEED=$(SEED) $(BIN)/python -m pytest tests/simulation/test_lives.py -s $(PYTEST_ARGS)
+
+# Breaks each promise on purpose, in a copy, and sees its suite notice: half an hour.
+broken-promises: install
+	$(BIN)/python scripts/break_promises.py
 
 lint: install
 	$(BIN)/ruff check services/ shared/ tests/ benchmarks/ scripts/

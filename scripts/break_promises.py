@@ -202,7 +202,8 @@ def _run(one: Break, copy: Path) -> tuple[bool, str]:
     done = subprocess.run(
         [*command, "-k", one.chosen] if one.chosen else command,
         cwd=copy,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sources))},
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join(map(str, sources)), "HYPOTHESIS_PROFILE": "unshrunk"},
         check=False,
         capture_output=True,
         text=True,

@@ -35,6 +35,11 @@ settings.register_profile(
     suppress_health_check=_CALM,
     phases=[Phase.generate, Phase.shrink],
 )
+settings.register_profile(
+    "unshrunk",  # for who wants to know that something fails, and not on how little
+    parent=settings.get_profile("ci"),
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

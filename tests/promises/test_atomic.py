@@ -23,6 +23,8 @@ from rag_engine.retrieval.plan import MODES
 
 IDS = ("d0", "d1", "d2", "d3")
 ROUNDS = 12
+pytestmark = pytest.mark.timeout(120)
+
 MARK = re.compile(r"\((d\d) (\d+)\)")
 
 
@@ -112,7 +114,6 @@ def whole(document: Document, texts: list[str]) -> bool:
     return all(any(sentence in text for text in texts) for sentence in sentences)
 
 
-@pytest.mark.timeout(120)
 async def test_no_question_mixes_versions_while_documents_come_and_go(tmp_path: Path) -> None:
     engines = [await small_engine(tmp_path, parser=PlainText()) for _ in range(2)]
     story = Story(engines)
