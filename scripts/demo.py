@@ -66,7 +66,7 @@ def run(*arguments: str) -> int:
     """Show a command as a person would type it, and run it."""
     print(f"$ rag-engine {shlex.join(arguments)}", flush=True)
     command = [sys.executable, "-m", "rag_engine_cli", "--data-dir", DATA, *arguments]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode  # noqa: S603
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 if __name__ == "__main__":

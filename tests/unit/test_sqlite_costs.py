@@ -81,7 +81,8 @@ def documents(chunks: int) -> list[Draft]:
     passages = [passage(n, chance) for n in range(chunks)]
     size = min(PER_DOCUMENT, chunks)
     return [
-        Draft(id=f"d{at}", passages=tuple(passages[at : at + size])) for at in range(0, chunks, size)
+        Draft(id=f"d{at}", passages=tuple(passages[at : at + size]))
+        for at in range(0, chunks, size)
     ]
 
 
