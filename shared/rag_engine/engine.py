@@ -40,7 +40,7 @@ from rag_engine.core.models import (
     VersionStatus,
 )
 from rag_engine.core.submissions import check_fact, check_names, check_submission
-from rag_engine.errors import InvalidRequest, NotFound, RagEngineError
+from rag_engine.errors import BlobMissing, Conflict, InvalidRequest, NotFound, RagEngineError
 from rag_engine.ingest.embed import embed_names
 from rag_engine.ingest.heartbeat import Heart, ThreadHeart
 from rag_engine.ingest.parse import recall, recall_fact
@@ -217,6 +217,60 @@ class Engine:
             if now.status in _FINAL:
                 return now
             await asyncio.sleep(_WAIT_SECONDS)
+
+    async def cancel(self, document_id: str, workspace: str = DEFAULT_WORKSPACE) -> Version:
+        """Cancel a document's version that waits or is being worked on, wherever that is.
+
+        An older version goes on answering. Whoever works on it lets go of it within about a second.
+
+        Raises:
+            NotFound: There is no document of that id.
+            Conflict: Its newest version has come to its end already.
+        """
+        queue = (await self.control.open(workspace)).queue
+        cancelled = await queue.cancel(document_id)
+        if cancelled is None:
+            newest = await self._newest(document_id, workspace)
+            raise Conflict(
+                f"{newest.submission.source!r} is {newest.status} already, so there is nothing to "
+                "cancel. See: rag-engine documents list"
+            )
+        return cancelled
+
+    async def retry(self, document_id: str, workspace: str = DEFAULT_WORKSPACE) -> Version:
+        """Submit once more what failed or was cancelled, with the original that was kept.
+
+        Raises:
+            NotFound: There is no document of that id.
+            Conflict: Its newest version neither failed nor was cancelled.
+            BlobMissing: The original is gone.
+        """
+        newest = await self._newest(document_id, workspace)
+        submission = newest.submission
+        if newest.status not in (VersionStatus.FAILED, VersionStatus.CANCELLED):
+            raise Conflict(
+                f"{submission.source!r} is {newest.status}: only what failed or was cancelled is "
+                "tried again. To read a file anew, change it, or delete the document first."
+            )
+        try:
+            async with self.blobs.local(submission.content_hash):
+                pass
+        except BlobMissing as error:
+            raise BlobMissing(
+                f"The original of {submission.source!r} is gone. Add the file once more with: "
+                "rag-engine ingest FILE"
+            ) from error
+        wish = replace(submission, fingerprint=self.pipeline.fingerprint)
+        return await (await self.control.open(workspace)).queue.accept(wish)
+
+    async def _newest(self, document_id: str, workspace: str) -> Version:
+        version = await (await self.control.open(workspace)).queue.version(document_id)
+        if version is None:
+            raise NotFound(
+                f"There is no document {document_id!r} in workspace {workspace!r}. "
+                "List those there are with: rag-engine documents list"
+            )
+        return version
 
     async def delete(self, document_ids: Sequence[str], workspace: str = DEFAULT_WORKSPACE) -> int:
         """Delete documents with all that was derived from them; return how many there were."""

@@ -1,8 +1,7 @@
-"""`documents`: list, show and delete what a workspace holds."""
+"""`documents`: list, show and delete what a workspace holds; its queue is in `queued.py`."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 from datetime import datetime
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from rag_engine.core.models import Document, Version, VersionStatus
-from rag_engine.errors import InvalidRequest, NotFound
-from rag_engine_cli.files import absolute
+from rag_engine.errors import NotFound
+from rag_engine_cli.named import named, resolve
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.plan import ALL, unfinished
+from rag_engine_cli.queued import cancel, retry
 from rag_engine_cli.records import document_record, metadata_record, moment, version_record
 from rag_engine_cli.session import Session, pass_session
 from rag_engine_cli.terminal import in_words, plural
@@ -23,7 +23,6 @@ from rag_engine_cli.values import filter_of
 
 if TYPE_CHECKING:
     from rag_engine.engine import Engine
-    from rag_engine.ports.storage import Workspace
 
 _LISTED_FAILURES: Final = 20
 _FILE: Final = click.Path(path_type=Path, dir_okay=False, writable=True)
@@ -45,7 +44,7 @@ _KINDS: Final = {
 @click.group()
 @shared_options
 def documents() -> None:
-    """List, show and delete documents."""
+    """List, show, delete, cancel and retry documents."""
 
 
 @documents.command("list")
@@ -97,12 +96,15 @@ async def _list(
     queue = (await engine.workspace(session.workspace)).queue
     failed = await queue.versions(status=VersionStatus.FAILED, limit=ALL)
     waiting = await unfinished(queue)
+    put_off = await queue.versions(status=VersionStatus.PENDING, limit=ALL)
+    put_off = [version for version in put_off if version.retry_at]
     terminal = session.terminal
     terminal.record(
         {
             "documents": [document_record(document) for document in page.documents],
             "next": page.next,
             "failed": [version_record(version) for version in failed],
+            "put_off": [version_record(version) for version in put_off],
             "waiting": waiting,
         }
     )
@@ -115,6 +117,8 @@ async def _list(
         terminal.line(f"\nThere are more: --after {page.next!r}")
     if waiting:
         terminal.line(f"\n{plural(waiting, 'document')} in the queue. Go on: rag-engine ingest")
+    for version in put_off[:_LISTED_FAILURES]:
+        terminal.line(f"  {_put_off(version)}")
     if failed:
         terminal.line(f"\n{plural(len(failed), 'document')} failed:")
         for version in failed[:_LISTED_FAILURES]:
@@ -140,6 +144,13 @@ def _kind(media_type: str) -> str:
     return _KINDS.get(last, last.removeprefix("x-"))
 
 
+def _put_off(version: Version) -> str:
+    """Why a version was put off, how often it was tried, and when it is tried again."""
+    again = datetime.fromtimestamp(version.retry_at or 0).astimezone().strftime("%H:%M:%S")
+    tried = plural(version.attempt, "attempt")
+    return f"{version.error} ({tried}; again at {again})"
+
+
 async def _list_versions(
     engine: Engine, session: Session, status: VersionStatus, limit: int
 ) -> None:
@@ -148,6 +159,8 @@ async def _list_versions(
     session.terminal.record({"versions": [version_record(version) for version in versions]})
     for version in versions:
         remark = f": {version.error}" if version.error else ""
+        if version.retry_at:
+            remark = f": {_put_off(version)}"
         session.terminal.line(f"{version.submission.source}{remark}")
     if not versions:
         session.terminal.line(f"No document is {status}.")
@@ -234,7 +247,7 @@ async def _text(engine: Engine, session: Session, word: str) -> str:
 async def _current(engine: Engine, session: Session, word: str) -> tuple[Document | None, Version]:
     """The document that a word means, if it answers questions, and its newest version."""
     opened = await engine.workspace(session.workspace)
-    version = await _resolve(opened, word)
+    version = await resolve(opened, word)
     async with opened.store.snapshot() as reader:
         [document] = await reader.documents([version.document_id])
     return document, version
@@ -300,7 +313,7 @@ def delete(session: Session, names: tuple[str, ...], yes: bool) -> None:
     """
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("Nobody can be asked here. Add --yes to delete without asking.")
-    versions = session.run(lambda engine: _named(engine, session, names))
+    versions = session.run(lambda engine: named(engine, session.workspace, names))
     if not yes:
         for version in versions:
             session.terminal.note(f"  {version.document_id}")
@@ -313,46 +326,5 @@ def delete(session: Session, names: tuple[str, ...], yes: bool) -> None:
     session.terminal.line(f"{plural(count, 'document')} deleted.")
 
 
-async def _named(engine: Engine, session: Session, names: tuple[str, ...]) -> list[Version]:
-    opened = await engine.workspace(session.workspace)
-    versions = [await _resolve(opened, name) for name in names]
-    return list({version.document_id: version for version in versions}.values())
-
-
-def _unknown(workspace: Workspace, word: str) -> NotFound:
-    return NotFound(
-        f"There is no document {word!r} in workspace {workspace.name!r}. "
-        "List those there are with: rag-engine documents list"
-    )
-
-
-def _is_text(word: str) -> bool:
-    """Whether a word is Unicode; bytes that are not come as lone surrogates, and name nothing."""
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-async def _resolve(workspace: Workspace, word: str) -> Version:
-    """The newest version of the document that a word means: an id, a path, a source.
-
-    Raises:
-        NotFound: It means none.
-        InvalidRequest: It means several.
-    """
-    if not _is_text(word):
-        raise _unknown(workspace, word)
-    for id in (word, await asyncio.to_thread(absolute, word)):
-        if version := await workspace.queue.version(id):
-            return version
-    versions = await workspace.queue.versions(limit=ALL)
-    found = [version for version in versions if version.submission.source == word]
-    found = found or [v for v in versions if v.submission.source.endswith(f"/{word}")]
-    if not found:
-        raise _unknown(workspace, word)
-    if len(found) > 1:
-        ids = ", ".join(repr(version.document_id) for version in found[:5])
-        raise InvalidRequest(f"{word!r} is {len(found)} documents. Name one by its id: {ids}.")
-    return found[0]
+documents.add_command(cancel)
+documents.add_command(retry)
