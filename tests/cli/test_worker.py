@@ -162,6 +162,20 @@ def test_sigterm_and_ctrl_c_put_back_what_is_in_hand(data: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_second_ctrl_c_ends_it_at_once(data: Path) -> None:
+    submit(data, {"slow": SLOW})
+    with started(data, "worker", "--grace", "600") as worker:
+        until(lambda: status_of(data, "slow") == "running")
+        worker.send_signal(signal.SIGINT)
+        time.sleep(1)
+        assert worker.poll() is None
+        worker.send_signal(signal.SIGINT)
+        worker.communicate(timeout=5)
+        assert worker.returncode == 130
+    assert status_of(data, "slow") == "running"  # put back by whoever looks next
+
+
+@pytest.mark.slow
 def test_a_worker_finishes_what_it_can_within_its_grace(data: Path) -> None:
     submit(data, {"slow": SLOW[:12_000]})
     with started(data, "worker", "--grace", "60") as worker:
