@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -72,7 +74,7 @@ UNREACHED: Final = {
 }
 """Points that the steps do not come to, and why."""
 
-_CHANGES_NOTHING: Final = ("reader.", "parser.", "extractor.", "embedder.")
+_WRITES: Final = ("sqlite.", "file.", "folder.", "store.", "queue.")
 POINTS: Final = [one for one in points(SQL) if one not in UNREACHED]
 TIMES: Final = 8 if "KILLS" in os.environ else 2
 
@@ -81,6 +83,16 @@ TIMES: Final = 8 if "KILLS" in os.environ else 2
 def nursery() -> Iterator[Nursery]:
     with Nursery() as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def nurseries(nursery: Nursery) -> Iterator[SimpleQueue[Nursery]]:
+    """Two, so that two processors have something to do."""
+    free = SimpleQueue[Nursery]()
+    free.put(nursery)
+    with Nursery() as other:
+        free.put(other)
+        yield free
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +122,21 @@ def test_every_point_is_reached_or_named(unkilled: Ended) -> None:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_killed_there(point: str, nursery: Nursery, unkilled: Ended, twins: Twins) -> None:
-    times = 1 if point.startswith(_CHANGES_NOTHING) else unkilled.reached[point]
-    for nth in sorted({1 + one * (times - 1) // (TIMES - 1) for one in range(TIMES)}):
-        with places.folder() as folder:
-            _survive(folder / "data", point, nth, nursery, twins)
+def test_killed_there(
+    point: str, nurseries: SimpleQueue[Nursery], unkilled: Ended, twins: Twins
+) -> None:
+    times = unkilled.reached[point] if point.startswith(_WRITES) else 1
+
+    def survive(nth: int) -> None:
+        nursery = nurseries.get()
+        try:
+            with places.folder() as folder:
+                _survive(folder / "data", point, nth, nursery, twins)
+        finally:
+            nurseries.put(nursery)
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(survive, {1 + n * (times - 1) // (TIMES - 1) for n in range(TIMES)}))
 
 
 def _survive(data: Path, point: str, nth: int, nursery: Nursery, twins: Twins) -> None:
