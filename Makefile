@@ -36,8 +36,7 @@ SIMULATIONS ?= 2000
 SEED ?= $(shell date +%s)
 
 soak: install
-	OPERATIONS=$(OPERATIONS) SEED=$(SEED) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/property tests/promises -s $(PYTEST_ARGS)
-	KILLS=$(KILLS) SEED=$(SEED) $(BIN)/python -m pytest tests/faults/test_kill_at_random.py tests/faults/test_kill_at_points.py -s $(PYTEST_ARGS)
+	OPERATIONS=$(OPERATIONS) KILLS=$(KILLS) SEED=$(SEED) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/property tests/promises -s $(PYTEST_ARGS)
 	SIMULATIONS=$(SIMULATIONS) SEED=$(SEED) $(BIN)/python -m pytest tests/simulation/test_lives.py -s $(PYTEST_ARGS)
 
 # Breaks each promise on purpose, in a copy, and sees its suite notice: half an hour.

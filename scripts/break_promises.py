@@ -101,6 +101,47 @@ BREAKS = (
         '        connection.execute("BEGIN IMMEDIATE")\n        if current',
     ),
     Break(
+        promise="durable",
+        says="a write is answered before it is committed",
+        file=f"{SQLITE}/connection.py",
+        old="        return await loop.run_in_executor(self._executor, partial(self._transact, work))\n",
+        new="        answered = loop.create_future()\n\n"
+        "        def hasty(connection: sqlite3.Connection) -> T:\n"
+        "            result = work(connection)\n"
+        "            loop.call_soon_threadsafe(answered.set_result, result)\n"
+        "            time.sleep(0.01)\n"
+        "            return result\n\n"
+        "        writing = loop.run_in_executor(self._executor, partial(self._transact, hasty))\n"
+        "        await asyncio.wait({answered, writing}, return_when=asyncio.FIRST_COMPLETED)\n"
+        "        return answered.result() if answered.done() else await writing\n",
+        chosen="killed and (commit or moment)",
+    ),
+    Break(
+        promise="durable",
+        says="a delete is two transactions",
+        file=f"{SQLITE}/store.py",
+        old='        for query in ("unstage_document_chunks",',
+        new='        connection.execute("COMMIT")\n        connection.execute("BEGIN IMMEDIATE")\n'
+        '        for query in ("unstage_document_chunks",',
+        chosen="killed and (sqlite or moment)",
+    ),
+    Break(
+        promise="durable",
+        says="nobody misses a worker that was killed",
+        file=f"{SQLITE}/queue.py",
+        old="gone = [name for name in processes if self._presence.is_gone(name)]",
+        new="gone: list[str] = []",
+        chosen="moment",
+    ),
+    Break(
+        promise="durable",
+        says="the folder of a new blob is not flushed",
+        file="shared/rag_engine/adapters/blobs/folder.py",
+        old="            _flush_folder(folder)\n",
+        new="            folder.stat()\n",
+        chosen="reached",
+    ),
+    Break(
         promise="isolated",
         says="all workspaces share a file",
         file=f"{SQLITE}/control.py",
@@ -136,6 +177,16 @@ BREAKS = (
         old="        found = await self.search(question)\n",
         new="        try:\n            found = await self.search(question)\n"
         "        except Exception:\n            found = Found(context=assemble([], budget=self.budget))\n",
+    ),
+    Break(
+        promise="honest",
+        says="what cannot be read is left out of what is found",
+        file="shared/rag_engine/engine.py",
+        old="            context = assemble(await _ranked(reader, retrieved.hits), budget=budget)\n",
+        new="            try:\n"
+        "                context = assemble(await _ranked(reader, retrieved.hits), budget=budget)\n"
+        "            except RagEngineError:\n"
+        "                context = assemble([], budget=budget)\n",
     ),
     Break(
         promise="honest",

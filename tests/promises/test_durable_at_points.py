@@ -1,4 +1,4 @@
-"""SIGKILL at every crash point: nothing acknowledged is lost, nothing half is seen, nothing hangs.
+"""Promise 4, Durable, at every crash point: nothing acknowledged is lost, nothing half is seen.
 
 A process takes `STEPS` and is killed on the way: at each point, at its first and its last time.
 What it had said is checked at once, by a reader; then another process works on, and is checked;

@@ -1,4 +1,4 @@
-"""Any call of any port may fail, hang, dawdle or lose its answer, in the midst of anything.
+"""Promise 9, Honest, under faults: any call may fail, hang, dawdle or lose its answer.
 
 What is asked then ends in the right answer or in a named error, never in an empty or a partial
 answer, and never hangs. Once the fault is over the same request succeeds, pending documents are

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments under load: documents come, change and go while workers die.
+"""Promise 4, Durable, at random moments: documents come, change and go while workers die.
 
 `KILLS=200 SEED=1` sets how often and from which seed; `make soak` does.
 """
