@@ -15,11 +15,12 @@ from rag_engine.adapters.models.phrases import PhraseExtractor
 from rag_engine.adapters.parsers import sniff
 from rag_engine.adapters.parsers.limits import ParserLimits
 from rag_engine.adapters.parsers.sandbox import SandboxedParser
-from rag_engine.adapters.sqlite import SqliteControl
+from rag_engine.adapters.sqlite import SqliteControl, SqliteInspector
 from rag_engine.engine import Engine
 from rag_engine.errors import ConfigurationError
 from rag_engine.ingest.chunk import ChunkSize
 from rag_engine.ingest.pipeline import Pipeline
+from rag_engine.ports.inspection import Inspector
 from rag_engine.retrieval.context import Budget
 from rag_engine.settings import Settings
 
@@ -56,6 +57,11 @@ def build(settings: Settings) -> Engine:
         concurrency=settings.worker_concurrency,
         closers=(parser.aclose, embedder.close, *close_chat),
     )
+
+
+def inspector_of(settings: Settings) -> Inspector:
+    """What checks and repairs the data folder that settings name."""
+    return SqliteInspector(settings.data_dir)
 
 
 def embedder_of(settings: Settings) -> OnnxEmbedder:

@@ -230,10 +230,10 @@ async def test_nothing_is_collected_while_nobody_can_tell_what_is_named(
         case "lost":
             (tmp_path / "control.sqlite").unlink()
     engine = await small_engine(tmp_path)
-    if how in ("unlisted", "lost"):
+    if how == "unlisted":
         assert await engine.collect() == 0
     else:
-        with pytest.raises(StoreCorrupt, match=r"0001\.sqlite"):
+        with pytest.raises(StoreCorrupt, match=r"control\.sqlite|0001\.sqlite"):
             await engine.collect()
     assert len(await engine.blobs.hashes()) == 4
     await engine.aclose()

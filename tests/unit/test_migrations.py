@@ -13,7 +13,10 @@ from rag_engine.adapters import sqlite as package
 from rag_engine.adapters.sqlite import SqliteControl
 from rag_engine.adapters.sqlite.migrations import LATEST, MIGRATIONS, migrate
 from rag_engine.adapters.sqlite.queries import SQL
+from rag_engine.adapters.sqlite.verify import UPKEEP
 from rag_engine.errors import StoreTooNew
+from rag_engine.testing.drafts import DIMENSIONS, MODEL, ingest
+from rag_engine.testing.store_contract import A, B
 
 
 def _schema(connection: sqlite3.Connection) -> set[tuple[str, str]]:
@@ -55,7 +58,37 @@ async def test_a_schema_two_releases_ahead_is_refused_and_one_ahead_is_read(
         await control.aclose()
 
 
+async def test_a_file_of_before_is_given_the_checksums_it_would_have_been_written_with(
+    tmp_path: Path,
+) -> None:
+    control = SqliteControl(tmp_path, model=MODEL, dimensions=DIMENSIONS)
+    await ingest(await control.open("default", create=True), A, B)
+    await control.aclose()
+    path = tmp_path / "workspaces" / "0001.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        before = _checksums(connection)
+        connection.execute("DROP TABLE chunk_checksum")
+        connection.execute("DROP TABLE entity_checksum")
+        connection.execute("DELETE FROM migration WHERE name = 'checksums'")
+    control = SqliteControl(tmp_path, model=MODEL, dimensions=DIMENSIONS)
+    await control.open("default")
+    await control.aclose()
+    with closing(sqlite3.connect(path)) as connection:
+        assert _checksums(connection) == before
+        assert all(before)
+
+
+def _checksums(connection: sqlite3.Connection) -> list[list[tuple[int, ...]]]:
+    queries = (
+        "SELECT * FROM chunk_checksum ORDER BY 1",
+        "SELECT * FROM entity_checksum ORDER BY 1",
+    )
+    return [connection.execute(one).fetchall() for one in queries]
+
+
 def test_every_statement_is_used_and_every_used_one_is_there() -> None:
     folder = Path(str(files(package)))
     code = "\n".join(path.read_text("utf-8") for path in folder.rglob("*.py"))
-    assert not [name for name in SQL if f'"{name}"' not in code and f"'{name}'" not in code]
+    quoted = {f"{mark}{name}{mark}": name for name in (*SQL, *UPKEEP) for mark in "\"'"}
+    used = {name for text, name in quoted.items() if text in code}
+    assert sorted({*SQL, *UPKEEP} - used) == []

@@ -53,15 +53,33 @@ class Finding:
     help="Delete originals and texts that no document has used for a day, instead. Ingesting does "
     "that too, once an hour at most.",
 )
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Check everything in the data folder against what it was made from, instead: databases, "
+    "counters, vectors, originals, texts. Exit code 3 if something is damaged.",
+)
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="The same, and repair what can be repaired. Exit code 3 if something is left.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask before --repair.")
 @shared_options
 @pass_session
-def doctor(session: Session, collect: bool) -> None:
+def doctor(session: Session, collect: bool, verify: bool, repair: bool, yes: bool) -> None:
     """Check what is configured and whether it works.
 
     Tries the data folder, the databases, the embedding model, the parsers, text recognition and
     the language model, if one is configured: it is asked for one word. Exit code 3 if something
     does not work.
     """
+    if verify or repair:
+        from rag_engine_cli import upkeep
+
+        if upkeep.repair(session, yes=yes) if repair else upkeep.verify(session):
+            raise click.exceptions.Exit(3)
+        return
     if collect:
         count = session.run(lambda engine: engine.collect())
         session.terminal.record({"collected": count})

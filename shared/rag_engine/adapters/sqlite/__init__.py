@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from rag_engine.adapters.sqlite.control import SqliteControl
+from rag_engine.adapters.sqlite.inspector import SqliteInspector
 
-__all__ = ["SqliteControl"]
+__all__ = ["SqliteControl", "SqliteInspector"]

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
+from rag_engine.adapters.sqlite.functions import add_checksum
 from rag_engine.errors import (
     InvalidRequest,
     RagEngineError,
@@ -34,6 +35,7 @@ LOAD_SECONDS: Final = 600.0
 """How long reading all vectors into memory may take."""
 
 _LITTLE: Final = 1 << 20
+_NO_TEXT: Final = "Could not decode to UTF-8"  # has no code of its own
 _STEPS: Final = 20_000  # virtual machine steps between two looks at the clock: about 1 ms
 
 
@@ -52,6 +54,7 @@ def connect(path: Path) -> sqlite3.Connection:
     # 32 MB of log between two checkpoints: a document writes some hundred scattered pages.
     connection.execute("PRAGMA wal_autocheckpoint=8000")
     connection.execute("PRAGMA temp_store=MEMORY")
+    add_checksum(connection)
     return connection
 
 
@@ -71,6 +74,8 @@ def translated(path: Path) -> Iterator[None]:
 
 def _translate(error: sqlite3.DatabaseError, path: Path) -> RagEngineError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if _NO_TEXT in str(error):
+        code = sqlite3.SQLITE_CORRUPT
     name = str(path)
     if code == sqlite3.SQLITE_IOERR and _is_full(path):
         code = sqlite3.SQLITE_FULL
@@ -92,8 +97,8 @@ def _translate(error: sqlite3.DatabaseError, path: Path) -> RagEngineError:
             )
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return StoreCorrupt(
-                f"{name!r} is damaged ({error}). Restore it from a backup, or delete it and ingest "
-                "the documents again."
+                f"{name!r} is damaged ({error}). Restore it from a backup, or see what can be repaired: "
+                "rag-engine doctor --verify"
             )
         case sqlite3.SQLITE_INTERRUPT:
             return StoreUnavailable(

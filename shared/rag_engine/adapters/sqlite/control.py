@@ -1,4 +1,8 @@
-"""The workspaces of a data folder: one SQLite file each, and one that lists them."""
+"""The workspaces of a data folder: one SQLite file each, and one that lists them.
+
+A file knows its own name too, so that the list can be made again, and so that a list of another
+time never gives out one workspace for another.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +34,7 @@ from rag_engine.errors import (
     StoreCorrupt,
     StoreTooNew,
     StoreUnavailable,
+    WorldError,
 )
 from rag_engine.ports.storage import Workspace
 
@@ -94,12 +99,12 @@ class SqliteControl:
     def _referenced(self, hashes: list[str], numbers: Sequence[int]) -> set[str]:
         found = set[str]()
         listed = {self._path(number) for number in numbers}
-        for path in sorted(listed | set((self._data_dir / "workspaces").glob("*.sqlite"))):
+        for path in sorted(listed | self._files()):
             if not path.exists():
-                raise _gone(path)
+                raise gone(path)
             with translated(path), closing(connect(path)) as connection:
                 if not applied(connection):
-                    raise _emptied(path)
+                    raise emptied(path)
                 found |= {one for (one,) in connection.execute(SQL["named_blobs"], (pack(hashes),))}
         return found
 
@@ -141,18 +146,27 @@ class SqliteControl:
 
         def read() -> list[Any]:
             if not self._listing.exists():
+                if self._files():
+                    raise _lost(self._listing)
                 return []
             with translated(self._listing), closing(connect(self._listing)) as connection:
+                if self._files() and not is_listing(connection):
+                    raise _lost(self._listing)
                 connection.execute(SQL["make_workspaces"])
                 return connection.execute(sql, parameters).fetchall()
 
         return await asyncio.to_thread(read)
+
+    def _files(self) -> set[Path]:
+        return set((self._data_dir / "workspaces").glob("*.sqlite"))
 
     async def _number(self, name: str, *, create: bool) -> int:
         rows = await self._listed(SQL["workspace"], name)
         if not rows and create:
             await asyncio.to_thread(self._add_to_list, name)
             rows = await self._listed(SQL["workspace"], name)
+        if not rows and await asyncio.to_thread(self._is_unlisted, name):
+            raise _lost(self._listing)
         if not rows:
             raise NotFound(
                 f"There is no workspace {name!r}. Create it by ingesting a document into it: "
@@ -160,17 +174,44 @@ class SqliteControl:
             )
         return int(rows[0][0])
 
+    def _is_unlisted(self, name: str) -> bool:
+        return any(name_of(path) == name for path in self._files())
+
     def _add_to_list(self, name: str) -> None:
+        """List a workspace whose file is there: what is listed and missing has been lost."""
         _make_folder(self._data_dir / "workspaces")
         with translated(self._listing), closing(connect(self._listing)) as connection:
             connection.execute(SQL["make_workspaces"])
-            connection.execute(SQL["add_workspace"], (name,))
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if not connection.execute(SQL["workspace"], (name,)).fetchone():
+                    number = self._free_number(connection, name)
+                    self._make_file(self._path(number), name)
+                    connection.execute(SQL["add_workspace"], (number, name))
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+
+    def _free_number(self, connection: sqlite3.Connection, name: str) -> int:
+        """The number of a file that has this name and is not listed, else one that nothing has."""
+        listed = {number for (number,) in connection.execute(SQL["workspace_numbers"])}
+        for path in sorted(self._files()):
+            if number_of(path) not in listed and name_of(path) == name:
+                return number_of(path)
+        return 1 + max(listed | {number_of(path) for path in self._files()}, default=0)
+
+    def _make_file(self, path: Path, name: str) -> None:
+        with translated(path), closing(connect(path)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            self._prepare(connection, path, name)
+            connection.execute("COMMIT")
 
     async def _open(self, name: str, number: int) -> Workspace:
         path = self._path(number)
         writer, readers = Writer(path), Readers(path, self._executor)
         try:
-            if not await readers.run(lambda: self._is_ready(path)):
+            if not await readers.run(lambda: self._is_ready(path, name)):
                 await writer.run(lambda connection: self._prepare(connection, path, name))
         except BaseException:
             await asyncio.to_thread(writer.close)
@@ -190,16 +231,24 @@ class SqliteControl:
                 raise self._mismatch(path, name, key, meta)
             connection.execute(SQL["set_meta"], (key, mine))
         connection.execute(SQL["add_meta"], ("counter", 0))
+        connection.execute(SQL["set_meta"], ("name", name))
 
-    def _is_ready(self, path: Path) -> bool:
+    def _is_ready(self, path: Path, name: str) -> bool:
         """Whether a file needs no change, so that opening it waits for nobody who writes."""
         if not path.exists():
-            return False
+            raise gone(path)
         with translated(path), closing(connect(path)) as connection:
-            if applied(connection) != LATEST:
-                return False
+            there = applied(connection)
+            if not there:
+                raise emptied(path)
             meta = dict(connection.execute(SQL["all_meta"]).fetchall())
-            return all(meta.get(key) == mine for key, mine in self._meta().items())
+            if meta.get("name", name) != name:
+                raise _misnamed(path, name, meta["name"])
+            return (
+                there == LATEST
+                and "name" in meta
+                and all(meta.get(key) == mine for key, mine in self._meta().items())
+            )
 
     def _meta(self) -> dict[str, str | int]:
         """What a workspace's index was made with, and must have been to be read."""
@@ -230,14 +279,54 @@ class SqliteControl:
         )
 
 
-def _gone(path: Path) -> StoreCorrupt:
+def number_of(path: Path) -> int:
+    """The number of a workspace's file."""
+    return int(path.stem) if path.stem.isdigit() else 0
+
+
+def name_of(path: Path) -> str | None:
+    """The name that a workspace's file says it has; `None` for one that cannot be read."""
+    if not path.exists():  # which connecting to it would change
+        return None
+    try:
+        with translated(path), closing(connect(path)) as connection:
+            if not applied(connection):
+                return None
+            found = connection.execute(SQL["meta"], ("name",)).fetchone()
+    except WorldError:  # whoever asks looks for a file that can be read
+        return None
+    return str(found[0]) if found else None
+
+
+def is_listing(connection: sqlite3.Connection) -> bool:
+    """Whether a database has a list of workspaces, if an empty one."""
+    return connection.execute(SQL["has_listing"]).fetchone() is not None
+
+
+def _lost(path: Path) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"{str(path)!r}, the list of workspaces, is missing or empty, and there are workspaces. "
+        "Make it again with: rag-engine doctor --repair"
+    )
+
+
+def gone(path: Path) -> StoreCorrupt:
+    """The error of a workspace's file that is listed and not there."""
     return StoreCorrupt(
         f"{str(path)!r} is missing, though it is listed as a workspace. Restore it from a backup."
     )
 
 
-def _emptied(path: Path) -> StoreCorrupt:
+def emptied(path: Path) -> StoreCorrupt:
+    """The error of a workspace's file that is no database of ours, though SQLite can open it."""
     return StoreCorrupt(f"{str(path)!r} is damaged (it holds no tables). Restore it from a backup.")
+
+
+def _misnamed(path: Path, listed: str, named: object) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"{str(path)!r} is listed as workspace {listed!r}, but holds {named!r}: the list of "
+        "workspaces is of another time. Make it again with: rag-engine doctor --repair"
+    )
 
 
 def _has_staged(connection: sqlite3.Connection) -> bool:

@@ -168,7 +168,12 @@ class Ledger:
             self._connection.execute(SQL["unindex_lexemes"], (row, lexemes))
         entities = self._rows_of(tally)
         self._forget_evidence(rows)
-        for query in ("remove_lexemes", "remove_chunk_vector", "remove_chunk"):
+        for query in (
+            "remove_lexemes",
+            "remove_chunk_vector",
+            "remove_chunk_checksum",
+            "remove_chunk",
+        ):
             self._connection.executemany(SQL[query], rows)
         self._log_removed("chunk", [row for (row,) in rows])
         self._count(tally, entities, -1)
@@ -219,6 +224,7 @@ class Ledger:
         for row, key in enumerate(new, self._next_row("entity")):
             self._connection.execute(SQL["add_entity"], (row, entity_id(key), key))
             self._connection.execute(SQL["add_entity_vector"], (row, entity_id(key), names[key]))
+            self._connection.execute(SQL["seal_entity"], (row,))
             rows[key] = row
         self._add_total("entities", len(new))
         return rows
@@ -237,6 +243,7 @@ class Ledger:
             SQL["add_chunk_vector"],
             (row, chunk.id, document, len(one.lexemes.split()), one.vector, mentions),
         )
+        execute(SQL["seal_chunk"], (row,))
 
     def _add_evidence(self, row: int, visible: Extraction, entities: Mapping[str, int]) -> None:
         self._connection.executemany(
@@ -255,6 +262,7 @@ class Ledger:
                 for a in visible.assertions
             ],
         )
+        self._connection.execute(SQL["seal_evidence"], (row,))
 
     def _keep(self, row: int, found: Extraction, visible: Extraction, edits: Edits) -> None:
         """Keep what was found in a chunk, where edits let something else be seen."""
@@ -303,6 +311,7 @@ class Ledger:
         gone = self._connection.execute(SQL["unmentioned_entities"], (listed,)).fetchall()
         self._connection.executemany(SQL["remove_entity"], gone)
         self._connection.executemany(SQL["remove_entity_vector"], gone)
+        self._connection.executemany(SQL["remove_entity_checksum"], gone)
         self._log_removed("entity", [row for (row,) in gone])
         self._add_total("entities", -len(gone))
 

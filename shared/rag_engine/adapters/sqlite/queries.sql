@@ -31,13 +31,17 @@ DELETE FROM removed WHERE counter < ?;
 -- ---------------------------------------------------------------- what is held in memory
 
 -- name: chunk_vectors_after
-SELECT chunk, id, document, length, vector, mentions FROM chunk_vector WHERE chunk > ? ORDER BY chunk;
+SELECT v.chunk, v.id, v.document, v.length, v.vector, v.mentions, s.vector
+FROM chunk_vector AS v LEFT JOIN chunk_checksum AS s ON s.chunk = v.chunk
+WHERE v.chunk > ? ORDER BY v.chunk;
 
 -- name: mentions_in_memory
 SELECT chunk, mentions FROM chunk_vector WHERE chunk IN (SELECT value FROM json_each(?)) ORDER BY chunk;
 
 -- name: entity_vectors_after
-SELECT entity, id, vector FROM entity_vector WHERE entity > ? ORDER BY entity;
+SELECT v.entity, v.id, v.vector, s.vector
+FROM entity_vector AS v LEFT JOIN entity_checksum AS s ON s.entity = v.entity
+WHERE v.entity > ? ORDER BY v.entity;
 
 -- ---------------------------------------------------------------- documents
 
@@ -473,7 +477,7 @@ SELECT name, number FROM workspace ORDER BY name;
 SELECT number FROM workspace WHERE name = ?;
 
 -- name: add_workspace
-INSERT INTO workspace (name) VALUES (?) ON CONFLICT (name) DO NOTHING;
+INSERT INTO workspace (number, name) VALUES (?, ?);
 
 -- name: any_staged
 SELECT 1 FROM staged_chunk LIMIT 1;
@@ -484,6 +488,15 @@ SELECT 1 FROM staged_chunk LIMIT 1;
 SELECT content_hash FROM version WHERE content_hash IN (SELECT value FROM json_each(?1))
 UNION
 SELECT parsed_hash FROM version WHERE parsed_hash IN (SELECT value FROM json_each(?1));
+
+-- name: listed_workspaces
+SELECT number, name FROM workspace ORDER BY number;
+
+-- name: forget_workspaces
+DELETE FROM workspace;
+
+-- name: has_listing
+SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'workspace';
 
 -- name: workspace_numbers
 SELECT number FROM workspace ORDER BY number;
@@ -497,3 +510,37 @@ SELECT begun_at FROM chore WHERE name = ?;
 -- name: begin_chore
 INSERT INTO chore (name, begun_at) VALUES (?1, ?2)
 ON CONFLICT (name) DO UPDATE SET begun_at = excluded.begun_at WHERE begun_at <= ?2 - ?3;
+
+-- ---------------------------------------------------------------- checksums
+
+-- name: seal_chunk
+INSERT OR REPLACE INTO chunk_checksum (chunk, passage, lexemes, vector, evidence)
+SELECT c.row,
+       checksum(c.id, c.document, c.ordinal, CAST(c.text AS BLOB), c.start, c."end", c.tokens,
+                c.first_page, c.last_page, CAST(c.heading_path AS BLOB)),
+       checksum(CAST(l.lexemes AS BLOB)), checksum(v.vector), 0
+FROM chunk AS c
+JOIN lexeme AS l ON l.chunk = c.row
+JOIN chunk_vector AS v ON v.chunk = c.row
+WHERE c.row = ?;
+
+-- name: seal_evidence
+UPDATE chunk_checksum SET evidence =
+    (SELECT coalesce(sum(checksum(entity, CAST(name AS BLOB), CAST(type AS BLOB),
+                                  CAST(description AS BLOB), weight, CAST(written AS BLOB))), 0)
+     FROM mention WHERE chunk = ?1)
+    + (SELECT coalesce(sum(checksum(source, target, CAST(source_name AS BLOB),
+                                    CAST(target_name AS BLOB), CAST(keywords AS BLOB),
+                                    CAST(description AS BLOB), weight)), 0)
+       FROM assertion WHERE chunk = ?1)
+WHERE chunk = ?1;
+
+-- name: seal_entity
+INSERT OR REPLACE INTO entity_checksum (entity, vector)
+SELECT entity, checksum(vector) FROM entity_vector WHERE entity = ?;
+
+-- name: remove_chunk_checksum
+DELETE FROM chunk_checksum WHERE chunk = ?;
+
+-- name: remove_entity_checksum
+DELETE FROM entity_checksum WHERE entity = ?;

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from rag_engine.adapters.sqlite.functions import checksum, damaged
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import id_list
 from rag_engine.core.mentions import MentionGraph
@@ -128,11 +129,13 @@ class Resident:
         found = connection.execute(SQL["entity_vectors_after"], (last,)).fetchall()
         if not found:
             return self
-        rows, ids, vectors = zip(*found, strict=True)
+        rows, ids, vectors, sums = zip(*found, strict=True)
         return replace(
             self,
             entity_rows=np.concatenate((self.entity_rows, np.array(rows, dtype=np.int64))),
-            entities=self.entities.extended(np.array(ids, dtype=np.int64), self._values(vectors)),
+            entities=self.entities.extended(
+                np.array(ids, dtype=np.int64), self._values(vectors, sums)
+            ),
         )
 
     def with_chunks(self, connection: sqlite3.Connection) -> Resident:
@@ -141,8 +144,8 @@ class Resident:
         found = connection.execute(SQL["chunk_vectors_after"], (last,)).fetchall()
         if not found:
             return self
-        rows, ids, documents, lengths, vectors, packed = zip(*found, strict=True)
-        chunks = self.chunks.extended(np.array(ids, dtype=np.int64), self._values(vectors))
+        rows, ids, documents, lengths, vectors, packed, sums = zip(*found, strict=True)
+        chunks = self.chunks.extended(np.array(ids, dtype=np.int64), self._values(vectors, sums))
         graph = self.graph.extended(*self._edges(packed), chunks.ids, len(self.entity_rows))
         return replace(
             self,
@@ -175,13 +178,23 @@ class Resident:
         self, packed: tuple[bytes, ...]
     ) -> tuple[npt.NDArray[np.int64], Positions, npt.NDArray[np.int32]]:
         """Packed mentions of chunks: how many each has, their entities' positions, their weights."""
+        if any(len(one) % 8 for one in packed):
+            raise damaged("the mentions of a passage are cut")
         mentions = np.frombuffer(b"".join(packed), dtype="<i4").reshape(-1, 2)
         counts = np.array([len(one) // 8 for one in packed], dtype=np.int64)
         positions = np.searchsorted(self.entity_rows, mentions[:, 0])
+        known = np.append(self.entity_rows, -1)[positions]
+        if not np.array_equal(known, mentions[:, 0]):
+            raise damaged("a passage mentions an entity that is not there")
         return counts, positions, mentions[:, 1].astype(np.int32)
 
-    def _values(self, vectors: tuple[bytes, ...]) -> npt.NDArray[np.float16]:
+    def _values(self, vectors: tuple[bytes, ...], sums: tuple[int, ...]) -> npt.NDArray[np.float16]:
+        """Vectors whose bytes are those that were written, by their checksums."""
         dimensions = self.chunks.values.shape[1]
+        if [*map(checksum, vectors)] != [*sums] or any(
+            len(one) != 2 * dimensions for one in vectors
+        ):
+            raise damaged("a vector is not what was written")
         return np.frombuffer(b"".join(vectors), dtype="<f2").reshape(-1, dimensions)
 
 

@@ -239,3 +239,17 @@ CREATE TABLE migration (
     name TEXT NOT NULL,
     applied_at REAL NOT NULL
 );
+
+-- Checksums of what is nowhere twice, so that damage to it is found and told from damage to what is
+-- derived from it.
+CREATE TABLE chunk_checksum (
+    chunk INTEGER PRIMARY KEY REFERENCES chunk (row),
+    passage INTEGER NOT NULL,
+    lexemes INTEGER NOT NULL,
+    vector INTEGER NOT NULL,
+    evidence INTEGER NOT NULL
+);
+CREATE TABLE entity_checksum (
+    entity INTEGER PRIMARY KEY REFERENCES entity (row),
+    vector INTEGER NOT NULL
+);

@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from rag_engine.adapters.sqlite.functions import add_checksum
 from rag_engine.errors import StoreTooNew
 
 _FILE: Final = re.compile(r"^(\d{4})_(\w+)\.sql$")
@@ -48,6 +49,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         StoreTooNew: Two or more releases ahead of this one.
     """
     there = applied(connection)
+    add_checksum(connection)
     if there > LATEST + 1:
         raise StoreTooNew(
             f"{str(path)!r} was written by a later release (schema {there}; this one reads up to "

@@ -1,0 +1,242 @@
+"""Looks below the words of the store: at the files of a data folder themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Final, TypeVar
+
+from rag_engine.adapters.sqlite.connection import connect, translated
+from rag_engine.adapters.sqlite.control import emptied, gone, is_listing, name_of, number_of
+from rag_engine.adapters.sqlite.migrations import applied, migrate
+from rag_engine.adapters.sqlite.queries import SQL
+from rag_engine.adapters.sqlite.repair import Repair, hollows
+from rag_engine.adapters.sqlite.rows import chunk_of, version_of
+from rag_engine.adapters.sqlite.salvage import salvage
+from rag_engine.adapters.sqlite.verify import UPKEEP, damages, open_for_upkeep, words_are_whole
+from rag_engine.core.models import Chunk, Version
+from rag_engine.errors import NotFound, StoreCorrupt, WorldError
+from rag_engine.ports.inspection import Checking, Damage, Filling, Hollow, Inspection, Remedy
+
+T = TypeVar("T")
+
+_BATCH: Final = 100
+"""Findings handed over at a time."""
+
+
+class SqliteInspector:
+    """See `Inspector`.
+
+    Args:
+        data_dir: The data folder.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._listing = data_dir / "control.sqlite"
+
+    async def workspaces(self) -> list[str]:
+        """See `Inspector.workspaces`."""
+        names = await asyncio.to_thread(self._names)
+        return await asyncio.to_thread(
+            lambda: sorted(name for path, name in names.items() if name and path.exists())
+        )
+
+    def _names(self) -> dict[Path, str | None]:
+        """Every workspace's file with its name: its own, else the listed one, if there is one."""
+        listed = self._listed() or {}
+        paths = set((self._data_dir / "workspaces").glob("*.sqlite")) | listed.keys()
+        return {path: name_of(path) or listed.get(path) for path in sorted(paths)}
+
+    def _listed(self) -> dict[Path, str] | None:
+        """Listed files with their names; `None` where the list cannot be read."""
+        if not self._listing.exists():
+            return None
+        try:
+            with translated(self._listing), closing(connect(self._listing)) as connection:
+                if not is_listing(connection):
+                    return None
+                rows = connection.execute(SQL["listed_workspaces"]).fetchall()
+        except WorldError:
+            return None
+        return {
+            self._data_dir / "workspaces" / f"{number:04d}.sqlite": name for number, name in rows
+        }
+
+    async def listing(self) -> list[Damage]:
+        """See `Inspector.listing`."""
+        return list(await asyncio.to_thread(lambda: list(self._compared())))
+
+    def _compared(self) -> Iterator[Damage]:
+        listed, names = self._listed(), self._names()
+        if listed is None:
+            if names or self._listing.exists():
+                message = f"{str(self._listing)!r}, the list of workspaces, is missing or damaged."
+                yield Damage(check="listing", message=message, remedy=Remedy.REBUILD)
+            listed = {}
+        for path, name in names.items():
+            if not path.exists():
+                message = f"{str(path)!r}, workspace {name!r}, is missing."
+                yield Damage(
+                    check="file", message=message, remedy=Remedy.NONE, workspace=name or ""
+                )
+            elif name is None:
+                message = f"{str(path)!r} cannot be read, and nobody knows its name."
+                yield Damage(check="listing", message=message, remedy=Remedy.NONE)
+            elif listed and listed.get(path) != name:
+                message = f"{str(path)!r} is workspace {name!r} and listed as {listed.get(path)!r}."
+                yield Damage(check="listing", message=message, remedy=Remedy.REBUILD)
+
+    async def relist(self) -> None:
+        """See `Inspector.relist`. A list that cannot be read is set aside."""
+        await asyncio.to_thread(self._relist)
+
+    def _relist(self) -> None:
+        names = self._names()
+        if self._listed() is None:
+            for path in sorted(self._data_dir.glob("control.sqlite*")):
+                if not path.name.endswith(".damaged"):
+                    path.replace(path.with_name(f"{path.name}.damaged"))
+        with translated(self._listing), closing(connect(self._listing)) as connection:
+            connection.execute(SQL["make_workspaces"])
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(SQL["forget_workspaces"])
+            for path, name in names.items():
+                if name is not None:
+                    connection.execute(SQL["add_workspace"], (number_of(path), name))
+            connection.execute("COMMIT")
+
+    def _path(self, workspace: str) -> Path:
+        for path, name in self._names().items():
+            if name == workspace:
+                return path
+        raise NotFound(
+            f"There is no workspace {workspace!r}. List those there are with: "
+            "rag-engine workspaces list"
+        )
+
+    @asynccontextmanager
+    async def open(self, workspace: str) -> AsyncIterator[Inspection]:
+        """See `Inspector.open`."""
+        path = await asyncio.to_thread(self._path, workspace)
+        view = _View(path)
+        try:
+            await asyncio.to_thread(view.begin)
+            yield view
+        finally:
+            await asyncio.to_thread(view.close)
+
+    async def repair(
+        self,
+        workspace: str,
+        damages: Sequence[Damage],
+        fill: Callable[[Sequence[Hollow]], Awaitable[Sequence[Filling]]],
+    ) -> None:
+        """See `Inspector.repair`."""
+        path = await asyncio.to_thread(self._path, workspace)
+
+        def read() -> list[Hollow]:
+            with translated(path), closing(open_for_upkeep(path)) as connection:
+                return hollows(connection, damages)
+
+        empty = await asyncio.to_thread(read)
+        filled = await fill(empty) if empty else []
+
+        def write() -> None:
+            with translated(path), closing(open_for_upkeep(path)) as connection:
+                connection.execute(UPKEEP["make_words"])
+                connection.execute("BEGIN IMMEDIATE")
+                Repair(connection, damages).run(list(zip(empty, filled, strict=True)))
+                connection.execute("COMMIT")
+
+        await asyncio.to_thread(write)
+
+    async def salvage(self, workspace: str) -> list[Version]:
+        """See `Inspector.salvage`."""
+        path = await asyncio.to_thread(self._path, workspace)
+        return await asyncio.to_thread(salvage, path, workspace)
+
+
+class _View:
+    """See `Inspection`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._words_are_whole = True
+
+    @property
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise StoreCorrupt(f"{str(self._path)!r} is not open. Open it again.")
+        return self._connection
+
+    def begin(self) -> None:
+        with translated(self._path):
+            if not self._path.exists():
+                raise gone(self._path)
+            connection = self._connection = open_for_upkeep(self._path)
+            if not applied(connection):
+                raise emptied(self._path)
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                migrate(connection, self._path)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("BEGIN IMMEDIATE")
+            self._words_are_whole = words_are_whole(connection)
+            connection.execute("ROLLBACK")
+            connection.execute(UPKEEP["make_words"])
+            connection.execute("BEGIN")
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    async def damages(self) -> AsyncIterator[Damage | Checking]:
+        """See `Inspection.damages`."""
+        if not self._words_are_whole:
+            message = "The word index is not that of the passages."
+            yield Damage(check="word index", message=message, remedy=Remedy.REBUILD)
+        found = damages(self._open, words=self._words_are_whole)
+        while batch := await self._run(lambda: list(islice(found, _BATCH))):
+            for one in batch:
+                yield one
+
+    async def versions(self) -> AsyncIterator[tuple[Version, bool]]:
+        """See `Inspection.versions`."""
+        last = 0
+        while batch := await self._run(partial(self._versions_after, last)):
+            for row, version, current in batch:
+                last = row
+                yield version, current
+
+    def _versions_after(self, last: int) -> list[tuple[int, Version, bool]]:
+        sql = f"{SQL['version_columns']} {UPKEEP['versions_in_order']}"
+        rows = self._open.execute(sql, (last,)).fetchall()
+        if not rows:
+            return []
+        bounds = (rows[0][20], rows[-1][20])
+        current = {row for (row,) in self._open.execute(UPKEEP["current_rows"], bounds)}
+        return [(row[20], version_of(row), row[20] in current) for row in rows]
+
+    async def chunks(self, document_id: str) -> list[Chunk]:
+        """See `Inspection.chunks`."""
+        sql = f"{SQL['chunk_columns']} {SQL['chunks_of_document']}"
+        return await self._run(
+            lambda: [chunk_of(row) for row in self._open.execute(sql, (document_id,))]
+        )
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        def translating() -> T:
+            with translated(self._path):
+                return work()
+
+        return await asyncio.to_thread(translating)
