@@ -96,9 +96,9 @@ BREAKS = (
         promise="atomic",
         says="the old version goes in a transaction of its own",
         file=f"{SQLITE}/store.py",
-        old="        ledger.remove(before)\n        if current",
-        new='        ledger.remove(before)\n        connection.execute("COMMIT")\n'
-        '        connection.execute("BEGIN IMMEDIATE")\n        if current',
+        old="        ledger.remove(before)\n",
+        new='        connection.execute("COMMIT")\n        connection.execute("BEGIN IMMEDIATE")\n'
+        "        ledger.remove(before)\n",
     ),
     Break(
         promise="durable",

@@ -63,7 +63,8 @@ class Story:
             for id in mine:
                 self.gone.pop(id, None)
                 content = text_of(id, number).encode()
-                await engine.submit(content, document_id=id, source=f"{id}.txt")
+                metadata = {"number": number}
+                await engine.submit(content, document_id=id, source=id, metadata=metadata)
             await engine.work()
             if chance.random() < 0.5:
                 id = chance.choice(mine)
@@ -108,9 +109,10 @@ class Story:
 
 
 def whole(document: Document, texts: list[str]) -> bool:
-    """Whether chunks hold every sentence of the version they are of."""
-    [number] = {number for text in texts for _, number in MARK.findall(text)}
-    sentences = text_of(document.id, int(number)).split("\n\n")
+    """Whether chunks hold every sentence of the document's version, and of no other."""
+    numbers = {int(number) for text in texts for _, number in MARK.findall(text)}
+    assert numbers == {document.metadata["number"]}
+    sentences = text_of(document.id, numbers.pop()).split("\n\n")
     return all(any(sentence in text for text in texts) for sentence in sentences)
 
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from rankings import CORPORA, QUESTIONS, fill, ranking, statistics
 
 import places
-from engines import small_engine
+from engines import put, small_engine
 from places import opened
+from rag_engine import Fact, Question, parse_filter
 from rag_engine.core import bm25
 from rag_engine.core.filters import In, fields_of, matches
 from rag_engine.core.tokens import tokenize
@@ -146,3 +147,31 @@ async def test_nothing_outside_a_filter_shapes_a_ranking(
         assert filtered == await ranking(alone, question, mode, frozen=words)
         await alone.aclose()
         await mixed.aclose()
+
+
+SISTER = Fact(name="Jonas Reed", target="Ada Brand", keywords="brother of")
+
+
+@pytest.mark.parametrize(
+    ("filter", "seen"),
+    [
+        ({"not": {"eq": {"kind": "gossip"}}}, False),
+        ({"eq": {"$source": "manual"}}, True),
+        ({"or": [{"eq": {"kind": "history"}}, {"eq": {"$source": "manual"}}]}, True),
+    ],
+)
+async def test_facts_stay_outside_a_filter_that_does_not_name_them(
+    tmp_path: Path, filter: dict[str, object], seen: bool
+) -> None:
+    engine = await small_engine(tmp_path)
+    await put(engine, "lighthouse", "Ada Brand built it.", metadata={"kind": "history"})
+    await put(engine, "nickname", "Jonas Reed kept bees.", metadata={"kind": "gossip"})
+    await engine.add_fact(SISTER)
+    await engine.work()
+    question = Question(text="Jonas Reed, brother of Ada Brand", filter=parse_filter(filter))
+    passages = (await engine.search(question)).context.passages
+    found = {one.reference.document_id for one in passages}
+    assert (SISTER.document_id in found) is seen
+    listed = await engine.documents(filter=parse_filter(filter))
+    assert (SISTER.document_id in {one.id for one in listed.documents}) is seen
+    await engine.aclose()

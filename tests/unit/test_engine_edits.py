@@ -15,7 +15,6 @@ from rag_engine import (
     Question,
     Suppression,
     VersionStatus,
-    parse_filter,
 )
 from rag_engine.errors import InvalidRequest, NotFound
 from rag_engine.testing.observation import differences, observed
@@ -83,27 +82,6 @@ async def test_a_fact_undone_leaves_nothing(engine: Engine) -> None:
     assert differences(before, await observed(await engine.workspace())) != []
     await engine.undo(SISTER.id)
     assert differences(before, await observed(await engine.workspace())) == []
-
-
-@pytest.mark.parametrize(
-    ("filter", "seen"),
-    [
-        ({"not": {"eq": {"kind": "gossip"}}}, False),
-        ({"eq": {"$source": "manual"}}, True),
-        ({"or": [{"eq": {"kind": "history"}}, {"eq": {"$source": "manual"}}]}, True),
-    ],
-)
-async def test_facts_stay_outside_a_filter_that_does_not_name_them(
-    engine: Engine, filter: dict[str, object], seen: bool
-) -> None:
-    await engine.add_fact(SISTER)
-    await engine.work()
-    question = Question(text="Jonas Reed, brother of Ada Brand", filter=parse_filter(filter))
-    passages = (await engine.search(question)).context.passages
-    found = {one.reference.document_id for one in passages}
-    assert (SISTER.document_id in found) is seen
-    listed = await engine.documents(filter=parse_filter(filter))
-    assert (SISTER.document_id in {one.id for one in listed.documents}) is seen
 
 
 async def test_ids_of_facts_are_kept_for_facts(engine: Engine) -> None:
