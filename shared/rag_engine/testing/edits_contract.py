@@ -223,6 +223,17 @@ class EditsContract:
         assert differences(await observed(first), await observed(last)) == []
         await one.aclose()
 
+    async def test_an_alias_may_lead_to_one_of_a_name_that_nobody_mentions(
+        self, workspace: Workspace
+    ) -> None:
+        await ingest(workspace, mentioning("blue", "Big Blue"))
+        await put(workspace.store, Alias(source="IBM", target="International Business Machines"))
+        await put(workspace.store, NICKNAME)
+        assert await entity_of(workspace, "Big Blue") is None
+        entity = await entity_of(workspace, "International Business Machines")
+        assert entity is not None
+        assert entity.mentions == 1
+
     async def test_the_same_edit_twice_is_one(self, filled: Workspace) -> None:
         assert await put(filled.store, NICKNAME) == [True]
         async with filled.store.snapshot() as reader:

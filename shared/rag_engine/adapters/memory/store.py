@@ -118,7 +118,8 @@ class MemoryStore:
         self._tables.edits[edit.id] = ActiveEdit(edit=edit, made_at=self._clock())
         rounded = {key: _rounded(one) for key, one in zip(edit.keys, vectors, strict=True)}
         self._tables.edit_vectors[edit.id] = rounded
-        self._look_again(rounded)
+        # Not only of this one's keys: it may lead to a name that another edit is about.
+        self._look_again(self._tables.vectors_of_edits())
         return True
 
     async def undo(self, edit_id: str) -> bool:
