@@ -176,19 +176,22 @@ class Engine:
                 f"begin with {FACT_PREFIX!r}. Choose another."
             )
         opened = await self.control.open(workspace, create=True)
-        content_hash, size = await self.blobs.put(content)
-        return await opened.queue.accept(
-            Submission(
-                document_id=document_id,
-                source=source,
-                content_hash=content_hash,
-                size=size,
-                root=root,
-                title=title,
-                metadata=metadata or {},
-                fingerprint=self.pipeline.fingerprint,
+        async with (
+            self.blobs.keeping()
+        ):  # a day may pass in between: a laptop sleeps, a clock is set
+            content_hash, size = await self.blobs.put(content)
+            return await opened.queue.accept(
+                Submission(
+                    document_id=document_id,
+                    source=source,
+                    content_hash=content_hash,
+                    size=size,
+                    root=root,
+                    title=title,
+                    metadata=metadata or {},
+                    fingerprint=self.pipeline.fingerprint,
+                )
             )
-        )
 
     async def work(self, workspace: str = DEFAULT_WORKSPACE, watch: Watch | None = None) -> int:
         """Ingest whatever is pending, and return how many attempts that took."""
@@ -282,7 +285,8 @@ class Engine:
         The bytes of deleted and replaced documents go that way. `work` does it now and then.
 
         Returns:
-            How many were deleted; none while somebody is keeping them, as an export does.
+            How many were deleted; none while somebody is keeping them, as an export does for long
+            and whoever stores something for a moment.
 
         Raises:
             StoreCorrupt: A workspace cannot be read, so that nobody can tell what it names.
@@ -449,16 +453,17 @@ class Engine:
         """
         check_fact(fact)
         opened = await self.control.open(workspace, create=True)
-        content_hash, size = await self.blobs.put(pack_fact(fact))
-        return await opened.queue.accept(
-            Submission(
-                document_id=fact.document_id,
-                source=FACT_SOURCE,
-                content_hash=content_hash,
-                size=size,
-                fingerprint=self.pipeline.fingerprint,
+        async with self.blobs.keeping():
+            content_hash, size = await self.blobs.put(pack_fact(fact))
+            return await opened.queue.accept(
+                Submission(
+                    document_id=fact.document_id,
+                    source=FACT_SOURCE,
+                    content_hash=content_hash,
+                    size=size,
+                    fingerprint=self.pipeline.fingerprint,
+                )
             )
-        )
 
     async def edits(self, workspace: str = DEFAULT_WORKSPACE) -> Changes:
         """All that was changed by hand and not undone."""

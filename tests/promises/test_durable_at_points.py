@@ -64,7 +64,6 @@ _UNREACHED_CALLS: Final = {
     "reader.extractions": _READS,
     "reader.stats": _READS,
     "reader.edits": _READS,
-    "blobs.keeping": "nobody exports here",
     "store.aclose": "the control closes its stores itself",
     "chat.complete": "no answer is written here",
     "chat.complete.piece": "no answer is written here",

@@ -18,6 +18,7 @@ from engines import put, small_engine
 from rag_engine import Engine
 from rag_engine.adapters.blobs import FolderBlobs
 from rag_engine.archive import export_workspace
+from rag_engine.core.edits import Fact
 from rag_engine.errors import BlobMissing, StoreCorrupt
 
 DAY = 24 * 3600
@@ -128,6 +129,39 @@ async def test_storing_it_again_while_the_collector_looks_saves_it(
     version = await engine.submit(TEXT.encode(), document_id="again", source="again.md")
     await engine.work()
     assert (await engine.outcome(version)).error is None
+
+
+@pytest.mark.parametrize("submitted", ["a document", "a fact"])
+async def test_a_day_between_the_bytes_and_the_row_that_names_them_costs_nothing(
+    engine: Engine, tmp_path: Path, submitted: str
+) -> None:
+    """A laptop sleeps, and the first thing another process does in the morning is to collect."""
+    await put(engine, "bees", "# Bees\n\nAda Brand kept bees in Whitby.")
+
+    async def sleep_and_collect() -> None:
+        await asyncio.to_thread(age, tmp_path)
+        await engine.collect()
+
+    storing = replace(engine, blobs=Interrupted(engine.blobs, "put", sleep_and_collect))
+    if submitted == "a document":
+        version = await storing.submit(TEXT.encode(), document_id="farne", source="farne.md")
+    else:
+        version = await storing.add_fact(Fact(name="Ada Brand", description="Keeps bees."))
+    await engine.work()
+    assert (await engine.outcome(version)).error is None
+
+
+async def test_a_day_between_the_text_and_the_checkpoint_that_names_it_costs_nothing(
+    engine: Engine, tmp_path: Path
+) -> None:
+    async def sleep_and_collect() -> None:
+        await asyncio.to_thread(age, tmp_path)
+        await engine.collect()
+
+    await engine.submit(TEXT.encode(), document_id="farne", source="farne.md")
+    blobs = Interrupted(engine.blobs, "put", sleep_and_collect)
+    await replace(engine, pipeline=replace(engine.pipeline, blobs=blobs)).work()
+    assert (await engine.parsed(await engine.document("farne"))).text == TEXT
 
 
 async def test_storing_it_again_between_the_last_look_and_the_deletion_waits(

@@ -93,14 +93,15 @@ class Pipeline:
             except BlobMissing:  # it can be made again, which is what follows
                 pass
         parsed = await parse(job.version, self.blobs, self.parser)
-        await workspace.queue.checkpoint(
-            job.lease,
-            Stage.PARSE,
-            media_type=parsed.media_type,
-            title=parsed.title,
-            parsed_hash=await keep(parsed, self.blobs),
-            warnings=(*parsed.warnings, *self._doubts(parsed)),
-        )
+        async with self.blobs.keeping():  # until a row names it, it could be collected
+            await workspace.queue.checkpoint(
+                job.lease,
+                Stage.PARSE,
+                media_type=parsed.media_type,
+                title=parsed.title,
+                parsed_hash=await keep(parsed, self.blobs),
+                warnings=(*parsed.warnings, *self._doubts(parsed)),
+            )
         return parsed
 
     def _doubts(self, parsed: ParsedDocument) -> list[str]:
