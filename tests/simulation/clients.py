@@ -6,9 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from oracle import read
-from texts import IDS, draw_text
+from texts import IDS, NAMES, draw_text
 from world import LEASE
 
+from rag_engine.core.edits import Alias, Suppression
 from rag_engine.engine import Question
 from rag_engine.errors import RagEngineError
 from rag_engine.ingest.worker import Worker
@@ -50,13 +51,14 @@ async def _be_janitor(node: Node) -> None:
         try:
             workspace = await node.open()
             await workspace.queue.release_stalled()
+            node.world.oracle.seen["collected"] += await node.engine.collect()
         except RagEngineError:
             continue
 
 
 async def _be_client(node: Node) -> None:
     random, seen = node.world.loop.random, node.world.oracle.seen
-    requests = (_submit, _submit, _submit, _delete, _cancel, _ask, _hold)
+    requests = (_submit, _submit, _submit, _delete, _cancel, _ask, _hold, _edit)
     while True:
         await asyncio.sleep(random.uniform(0.0, 10.0))
         request = random.choice(requests)
@@ -91,6 +93,19 @@ async def _ask(node: Node) -> None:
     found = await node.engine.search(Question(text="What does Ann keep over the grey sea?"))
     references = found.context.references
     oracle.check_seen({(one.document_id, one.version) for one in references}, since)
+
+
+async def _edit(node: Node) -> None:
+    """Change the graph by hand, or take a change back."""
+    random = node.world.loop.random
+    names = random.sample(NAMES, 2)
+    known = (await node.engine.edits()).edits
+    if known and random.random() < 0.4:
+        await node.engine.undo(random.choice(known).edit.id)
+    elif random.random() < 0.5:
+        await node.engine.edit(Suppression(name=names[0]))
+    else:
+        await node.engine.edit(Alias(source=names[0], target=names[1]))
 
 
 async def _hold(node: Node) -> None:

@@ -61,7 +61,13 @@ class MemoryEyes:
     def changed(self) -> bool:
         """Whether anything may have been written since this was asked last."""
         tables = self._tables
-        parts = (tables.versions, tables.leases, tables.documents, tables.evidence)
+        parts = (
+            tables.versions,
+            tables.leases,
+            tables.documents,
+            tables.evidence,
+            tables.edits,
+        )
         now = tuple(map(dict, parts))
         before, self._seen = self._seen, now
         return not before or not all(map(_is_same, before, now))
@@ -118,7 +124,7 @@ class SqliteEyes:
 
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None)
-        self._version = -1
+        [(self._version,)] = self._connection.execute("PRAGMA data_version").fetchall()
 
     def changed(self) -> bool:
         """Whether a transaction was committed since this was asked last."""

@@ -50,7 +50,7 @@ async def _pause(world: World, node: Node) -> None:
 
 async def _jump(world: World, node: Node) -> None:
     del node
-    world.loop.jump(world.loop.random.choice((0.5, LEASE / 2, LEASE * 1.1, 3600.0)))
+    world.loop.jump(world.loop.random.choice((0.5, LEASE / 2, LEASE * 1.1, 3600.0, 90_000.0)))
 
 
 async def _slow(world: World, node: Node) -> None:

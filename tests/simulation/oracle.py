@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
-from queue_model import WRITES, Call, expected, is_held
+from queue_model import EDITS, WRITES, Call, expected, is_held
 from texts import DEFECT, EMBEDDER, SIZES, chunks_of, found_in
 
+from rag_engine.core.edits import Edits
 from rag_engine.core.evidence import Tally
 from rag_engine.core.models import VersionStatus
 from rag_engine.errors import LeaseLost
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from eyes import MemoryEyes, Row, Rows, SqliteEyes
 
+    from rag_engine.core.edits import Edit
     from rag_engine.core.models import Chunk, Document
     from rag_engine.ingest.chunk import ChunkSize
     from rag_engine.ports.storage import Reader, Stats, Workspace
@@ -56,6 +58,7 @@ class Reading:
     documents: list[Document]
     chunks: dict[str, list[Chunk]]
     found: list[int]
+    edits: list[Edit]
     stats: Stats
 
 
@@ -108,6 +111,8 @@ class Oracle:
         call = context.get(self._current)
         if call is None or call.method not in WRITES or not self.eyes.changed():
             return
+        if call.method in EDITS:
+            self._check_visible(self._loop.at_once(self._read()))
         call.gone = {epoch for epoch, name in self._holders.items() if name in self._ended}
         before, after, now = self.rows, self.eyes.look(), self._loop.clock()
         if call.lease is not None and not is_held(before, call.lease, now) and before != after:
@@ -149,6 +154,8 @@ class Oracle:
         text, error = self.texts[row.content], row.error or ""
         if not error:
             self.fail(f"It failed, and nobody says why: {row}.")
+        if "blob" in error and "fault" not in error:
+            self.fail(f"It was acknowledged, and its bytes are gone: {row}.")
         if "internal error" in error and not text.startswith(DEFECT):
             self.fail(f"There is a defect: {row}.")
 
@@ -172,11 +179,11 @@ class Oracle:
     def check_reading(self, reading: Reading) -> None:
         """Documents are whole, searches find their chunks, counters are what evidence adds up to."""
         documents, stats = reading.documents, reading.stats
-        tally = Tally()
+        tally, edits = Tally(), Edits.of(reading.edits)
         for document in documents:
             self.size_of(document, reading.chunks[document.id])
             for one in reading.chunks[document.id]:
-                tally.add(found_in(one.text), "")
+                tally.add(edits.applied(found_in(one.text)), "")
         ids = sorted(one.id for chunks in reading.chunks.values() for one in chunks)
         if reading.found != ids:
             self.fail(f"There are the chunks {ids}, a search finds {reading.found}.")
@@ -277,6 +284,7 @@ async def read(reader: Reader) -> Reading:
         documents=documents,
         chunks={one.id: await reader.document_chunks(one.id) for one in documents},
         found=sorted(hits.ids.tolist()),
+        edits=[one.edit for one in await reader.edits()],
         stats=await reader.stats(),
     )
 

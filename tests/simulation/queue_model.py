@@ -193,7 +193,12 @@ _MODEL = {
     "cancel": _cancel,
     "finish": _finish,
     "delete": _delete,
+    "edit": _checkpoint,
+    "undo": _checkpoint,
 }
+EDITS = ("edit", "undo")
+"""What people change in the graph: nothing that the queue knows of."""
+
 WRITES = frozenset(_MODEL)
 """The calls that may change anything."""
 

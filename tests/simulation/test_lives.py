@@ -23,7 +23,7 @@ FEW = {"memory": 12, "sqlite": 10}
 
 EVENTS = {
     *("indexed", "failed", "cancelled", "superseded", "deleted", "refused", "worker ended"),
-    *("fenced", "expired", "missed", "staged dropped", "_ask", "_hold"),
+    *("fenced", "expired", "missed", "staged dropped", "_ask", "_hold", "_edit"),
     *("_kill", "_stop", "_pause", "_jump", "_slow", "_storm"),
 }
 """What has to happen in a few lives, or they prove nothing."""

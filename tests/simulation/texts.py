@@ -34,7 +34,7 @@ SIZES = (
 
 EMBEDDER = HashEmbedder(dimensions=8, max_tokens=64)
 
-_NAMES = ("Ann", "Bob", "Carol", "Dublin", "Elba", "Fano")
+NAMES = ("Ann", "Bob", "Carol", "Dublin", "Elba", "Fano")
 _WORDS = "river bank keeps the old light over a grey sea and many boats sail".split()
 _NAME = re.compile(r"\b[A-Z][a-z]+\b")
 
@@ -42,12 +42,12 @@ _NAME = re.compile(r"\b[A-Z][a-z]+\b")
 def draw_text(random: Random) -> str:
     """A text of a few paragraphs, or one that nobody can read, or that brings up a defect."""
     if random.random() < 0.06:
-        return random.choice((UNREADABLE, DEFECT)) + random.choice(_NAMES)
+        return random.choice((UNREADABLE, DEFECT)) + random.choice(NAMES)
     paragraphs = []
     for _ in range(random.choice((1, 1, 2, 6, 12))):
         words = random.choices(_WORDS, k=random.randint(3, 14))
         for _ in range(random.randint(0, 3)):
-            words.insert(random.randrange(len(words)), random.choice(_NAMES))
+            words.insert(random.randrange(len(words)), random.choice(NAMES))
         paragraphs.append(" ".join(words).capitalize() + ".")
     return "\n\n".join(paragraphs)
 

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from rag_engine.ports.storage import Control, Reader, Workspace
     from rag_engine.testing.simulation import Process
 
-LONGEST = 10.0
-"""Seconds that a call takes now and then, a bit before it is made or a bit after."""
-
 
 class WatchedControl:
     """A control whose workspaces tell the oracle of every call, and are as slow as a real one."""
@@ -41,11 +38,8 @@ class WatchedControl:
             known = self._opened[name] = (opened, replace(opened, store=store, queue=queue))
         return known[1]
 
-    async def workspaces(self) -> list[str]:
-        return await self._control.workspaces()
-
-    async def aclose(self) -> None:
-        await self._control.aclose()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._control, name)
 
 
 class _Watched:
@@ -89,5 +83,7 @@ class _Watched:
         random = self._world.loop.random
         # The longer it is between the last stage and its end, the more can come in between.
         often = 0.6 if before == "finish" else 0.04
-        longest = LONGEST if random.random() < often else 0.01
-        await asyncio.sleep(random.uniform(0.0, longest) * self._process.slowness)
+        if random.random() < often:
+            await asyncio.sleep(random.uniform(0.0, self._world.longest_pause))
+        else:
+            await asyncio.sleep(random.uniform(0.0, 0.01) * self._process.slowness)

@@ -21,7 +21,9 @@ from rag_engine.adapters.memory import MemoryControl
 from rag_engine.adapters.sqlite import SqliteControl
 from rag_engine.core.models import DEFAULT_WORKSPACE, Submission
 from rag_engine.engine import Engine
+from rag_engine.ingest.embed import embed_names
 from rag_engine.ingest.heartbeat import TaskHeart
+from rag_engine.ingest.parse import recall
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.testing.faults import Fault, FaultKind, Faults, drawn, faulty
 from rag_engine.testing.observation import differences, observed
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rag_engine.adapters.memory.tables import Tables
+    from rag_engine.core.models import Document
     from rag_engine.ingest.chunk import ChunkSize
     from rag_engine.ports.storage import Control, Workspace
     from rag_engine.testing.simulation import Process, SimulatedLoop
@@ -45,6 +48,9 @@ FAULTS = [
     Fault(kind=FaultKind.APPLIED_THEN_TIMEOUT, seconds=0.1),
     Fault(kind=FaultKind.APPLIED_THEN_TIMEOUT, seconds=LEASE),
 ]
+LONGEST_PAUSE = 10.0
+"""Seconds that a call takes now and then, a bit before it is made or a bit after."""
+
 CALM = 0.004
 """The chance of a fault of any one call while nothing special is going on."""
 
@@ -61,6 +67,7 @@ class World:
     def __init__(self, loop: SimulatedLoop, store: str, folder: Path) -> None:
         self.loop = loop
         self.nodes: list[Node] = []
+        self.longest_pause = LONGEST_PAUSE
         self.chances = dict.fromkeys(
             ("control", "store", "reader", "queue", "blobs", "parser", "embedder"), CALM
         )
@@ -68,7 +75,7 @@ class World:
         self._store = store
         self._folder = folder
         self._tables: dict[str, Tables] = {}
-        self._blobs = FolderBlobs(folder / "blobs")
+        self._blobs = FolderBlobs(folder / "blobs", clock=loop.clock)
         self._control = self.control()
 
     async def open(self) -> None:
@@ -126,6 +133,7 @@ class World:
     async def settle(self) -> None:
         """Let faults end and everybody work until nothing is left to be done."""
         self.loop.note("calm")
+        self.longest_pause = 0.0
         for port in self.chances:
             self.chances[port] = 0.0
         for node in self.nodes:
@@ -154,11 +162,21 @@ class World:
                 size = self.oracle.size_of(document, reading.chunks[document.id])
                 pipeline = self._twin_pipeline(size)
                 await _replay(twin, document, self.oracle.texts[document.content_hash], pipeline)
+                await self._check_blobs(document)
+            for one in reading.edits:
+                await twin.store.edit(one, await embed_names(one.keys, EMBEDDER))
             found = differences(await observed(twin), await observed(self.workspace))
         finally:
             await control.aclose()
         if found:
             self.oracle.fail(f"A fresh store of the same documents differs: {found[:3]}")
+
+    async def _check_blobs(self, document: Document) -> None:
+        """The original and the parsed text of a visible document are there."""
+        original = await self._blobs.read(document.content_hash)
+        text = await recall(document.parsed_hash, self._blobs)
+        if not original.decode() == text.text == self.oracle.texts[document.content_hash]:
+            self.oracle.fail(f"Another text comes back than went in: {document}.")
 
     def _twin_pipeline(self, size: Any) -> Pipeline:
         return Pipeline(
