@@ -83,6 +83,9 @@ class FolderBlobs:
 
     @contextmanager
     def _kept(self) -> Iterator[None]:
+        if self._folder.is_dir() and not os.access(self._folder, os.W_OK):
+            yield  # a read-only medium: nobody can delete what is there
+            return
         with self._translated():
             self._folder.mkdir(parents=True, exist_ok=True)
             with locked(self._folder / ".keeping", "shared"):

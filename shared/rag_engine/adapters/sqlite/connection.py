@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sqlite3
 import threading
@@ -34,28 +35,95 @@ READ_SECONDS: Final = 30.0
 LOAD_SECONDS: Final = 600.0
 """How long reading all vectors into memory may take."""
 
+_NO_INDEX: Final = (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP)
+_IDLE: Final = 8
+"""Connections kept for the next readers: each has a page cache of up to 32 MB."""
+
 _LITTLE: Final = 1 << 20
 _NO_TEXT: Final = "Could not decode to UTF-8"  # has no code of its own
 _STEPS: Final = 20_000  # virtual machine steps between two looks at the clock: about 1 ms
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, *, alone: bool = False) -> sqlite3.Connection:
     """Open a file for reading and writing, creating it when it is not there.
 
     Durable before a commit returns (`synchronous=FULL` in WAL mode), so that what was acknowledged
-    survives a power cut.
+    survives a power cut. Where it cannot be written (an archive, a mount) it is opened as it is.
+
+    Args:
+        path: Of the file.
+        alone: Whether nobody else may have it open meanwhile.
     """
     connection = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        _address(path),
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
     )
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA cache_size=-32000")
-    # 32 MB of log between two checkpoints: a document writes some hundred scattered pages.
-    connection.execute("PRAGMA wal_autocheckpoint=8000")
-    connection.execute("PRAGMA temp_store=MEMORY")
-    add_checksum(connection)
+    try:
+        if alone:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA cache_size=-32000")
+        # 32 MB of log between two checkpoints: a document writes some hundred scattered pages.
+        connection.execute("PRAGMA wal_autocheckpoint=8000")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        add_checksum(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a file for one look at it, on a full disk too.
+
+    The index of the log, which processes share, takes 32 kB of disk. Where there is no room for it
+    nobody has the file open, and whoever has it alone needs none.
+    """
+    try:
+        return connect(path)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode not in _NO_INDEX:
+            raise
+        return connect(path, alone=True)
+
+
+def is_for_one_look(connection: sqlite3.Connection) -> bool:
+    """Whether it sees the file for ever as it was when it was opened."""
+    [(journal,)] = connection.execute("PRAGMA journal_mode").fetchall()
+    return bool(journal != "wal")
+
+
+def is_alone(connection: sqlite3.Connection) -> bool:
+    """Whether nobody else may have the file open."""
+    [(locking,)] = connection.execute("PRAGMA locking_mode").fetchall()
+    return bool(locking == "exclusive")
+
+
+def _address(path: Path) -> str:
+    """The URI to open a file by.
+
+    SQLite reads a log only beside an index of it, which it cannot make on a read-only medium. There
+    a file without a log is declared immutable, which holds as long as nobody writes it by another
+    way: such a connection is for one look.
+    """
+    address = path.absolute().as_uri()
+    if not path.exists() or (_is_writable(path) and _is_writable(path.parent)):
+        return address
+    return f"{address}?mode=ro" if _has_log(path) else f"{address}?immutable=1"
+
+
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK)
+
+
+def _has_log(path: Path) -> bool:
+    """Whether there are changes in the log, or somebody has the file open who may make some."""
+    log, index = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
+    return index.exists() or (log.exists() and log.stat().st_size > 0)
 
 
 @contextmanager
@@ -89,6 +157,12 @@ def _translate(error: sqlite3.DatabaseError, path: Path) -> RagEngineError:
             return StoreUnavailable(
                 f"Another process has been writing {name!r} for {BUSY_SECONDS:.0f} s. "
                 "Try again when it is done."
+            )
+        case sqlite3.SQLITE_CANTOPEN if not _is_writable(path.parent) and _has_log(path):
+            return StoreUnavailable(
+                f"{name!r} has changes in a log beside it that cannot be read on a read-only medium. "
+                "Copy the data folder to where it can be written, with all its files, or open it "
+                "once where it was written before you copy it."
             )
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return StoreUnavailable(
@@ -162,9 +236,18 @@ class Writer:
 
 
 class View:
-    """A read transaction: every statement in it sees the database as of one moment."""
+    """A read transaction: every statement in it sees the database as of one moment.
+
+    Attributes:
+        alone: Whether there can be no other view meanwhile.
+        passing: Whether to close it when it has ended.
+        users: Who look at it now.
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.alone = is_alone(connection)
+        self.passing = self.alone or is_for_one_look(connection)
+        self.users = 0
         self._path = path
         self._connection = connection
         self._lock = threading.Lock()
@@ -212,6 +295,8 @@ class Readers:
         self._path = path
         self._executor = executor
         self._idle: list[View] = []
+        self._alone: View | None = None
+        self._lock = threading.Lock()
         self._closed = False
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -245,29 +330,39 @@ class Readers:
         asyncio.get_running_loop().run_in_executor(None, self._release, beginning.result())
 
     def _begin(self) -> View:
-        try:
-            view = self._idle.pop()
-        except IndexError:
-            view = self._open()
-        try:
-            view.begin()
-        except BaseException:
-            view.close()
-            raise
-        return view
+        with self._lock:
+            if self._alone is None:
+                view = self._idle.pop() if self._idle else self._open()
+                try:
+                    view.begin()
+                except BaseException:
+                    view.close()
+                    raise
+                if view.alone:
+                    self._alone = view
+            else:
+                view = self._alone  # nobody can have written since it began
+            view.users += 1
+            return view
 
     def _open(self) -> View:
         with translated(self._path):
-            connection = connect(self._path)
+            connection = connect_to_read(self._path)
             connection.execute("PRAGMA query_only=ON")
             return View(self._path, connection)
 
     def _release(self, view: View) -> None:
-        view.end()
-        if self._closed:
-            view.close()
-        else:
-            self._idle.append(view)
+        with self._lock:
+            view.users -= 1
+            if view.users:
+                return
+            if view is self._alone:
+                self._alone = None
+            view.end()
+            if self._closed or view.passing or len(self._idle) >= _IDLE:
+                view.close()
+            else:
+                self._idle.append(view)
 
     def close(self) -> None:
         """Close the idle connections now and the others when they come back."""

@@ -16,7 +16,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from rag_engine.adapters.sqlite.connection import Readers, Writer, connect, translated
+from rag_engine.adapters.sqlite.connection import (
+    Readers,
+    Writer,
+    connect,
+    connect_to_read,
+    translated,
+)
 from rag_engine.adapters.sqlite.lookout import Lookout
 from rag_engine.adapters.sqlite.migrations import LATEST, applied, migrate
 from rag_engine.adapters.sqlite.presence import Presence
@@ -149,7 +155,7 @@ class SqliteControl:
                 if self._files():
                     raise _lost(self._listing)
                 return []
-            with translated(self._listing), closing(connect(self._listing)) as connection:
+            with translated(self._listing), closing(connect_to_read(self._listing)) as connection:
                 if self._files() and not is_listing(connection):
                     raise _lost(self._listing)
                 connection.execute(SQL["make_workspaces"])
@@ -237,7 +243,7 @@ class SqliteControl:
         """Whether a file needs no change, so that opening it waits for nobody who writes."""
         if not path.exists():
             raise gone(path)
-        with translated(path), closing(connect(path)) as connection:
+        with translated(path), closing(connect_to_read(path)) as connection:
             there = applied(connection)
             if not there:
                 raise emptied(path)
