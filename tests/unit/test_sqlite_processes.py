@@ -117,3 +117,48 @@ async def test_a_name_that_is_no_unicode_is_the_callers_mistake(filled: Path) ->
     with pytest.raises(InvalidRequest, match="valid Unicode"):
         await (await one.open("default")).queue.version("\udcff")
     await one.aclose()
+
+
+async def test_the_log_stays_short_under_questions_that_overlap(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_LONG_LOG", 1 << 18)
+    monkeypatch.setattr(connections, "_SHORTEN_SECONDS", 0.0)
+    one = control(filled)
+    workspace = await one.open("default")
+    done = False
+
+    async def ask(before: float) -> None:
+        await asyncio.sleep(before)
+        while not done:
+            async with workspace.store.snapshot() as reader:
+                counted = await reader.stats()
+                await asyncio.sleep(0.1)
+                assert await reader.stats() == counted
+
+    askers = [asyncio.create_task(ask(0.05 * number)) for number in range(3)]
+    log = path_of(filled).with_name("0001.sqlite-wal")
+    sizes = []
+    for number in range(25):
+        await ingest(
+            workspace, Draft(id=f"{number % 5}", passages=(Passage(text=f"{number} Ann"),))
+        )
+        sizes.append(log.stat().st_size)
+    done = True
+    await asyncio.gather(*askers)
+    await one.aclose()
+    assert max(sizes) < 1 << 19
+    assert sizes.count(0) > 1  # it was emptied
+
+
+async def test_a_snapshot_that_is_held_for_long_delays_writers_little(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_LONG_LOG", 1)
+    monkeypatch.setattr(connections, "_SHORT_PATIENCE", "PRAGMA busy_timeout = 50")
+    one = control(filled)
+    workspace = await one.open("default")
+    async with asyncio.timeout(10), workspace.store.snapshot() as reader:
+        await ingest(workspace, Draft(id="b", passages=(Passage(text="Bob"),)))
+        assert (await reader.stats()).documents == 1
+    await one.aclose()

@@ -12,6 +12,7 @@ FAILED: Final = "version_failed"
 LEASE_LOST: Final = "lease_lost"
 HEARTBEAT: Final = "heartbeat_failed"
 COLLECTED: Final = "blobs_collected"
+LOG_KEPT: Final = "log_not_shortened"
 DELETED: Final = "documents_deleted"
 QUESTION: Final = "question_answered"
 

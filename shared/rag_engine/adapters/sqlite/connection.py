@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import sqlite3
@@ -23,6 +24,9 @@ from rag_engine.errors import (
     StoreFull,
     StoreUnavailable,
 )
+from rag_engine.telemetry import events
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -38,6 +42,13 @@ LOAD_SECONDS: Final = 600.0
 _NO_INDEX: Final = (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP)
 _IDLE: Final = 8
 """Connections kept for the next readers: each has a page cache of up to 32 MB."""
+
+_LONG_LOG: Final = 64 << 20
+"""Bytes of log after which a writer waits for readers, to empty it."""
+
+_SHORTEN_SECONDS: Final = 5.0
+_PATIENCE: Final = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}"
+_SHORT_PATIENCE: Final = "PRAGMA busy_timeout = 1000"
 
 _LITTLE: Final = 1 << 20
 _NO_TEXT: Final = "Could not decode to UTF-8"  # has no code of its own
@@ -123,7 +134,15 @@ def _is_writable(path: Path) -> bool:
 def _has_log(path: Path) -> bool:
     """Whether there are changes in the log, or somebody has the file open who may make some."""
     log, index = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
-    return index.exists() or (log.exists() and log.stat().st_size > 0)
+    return index.exists() or _size(log) > 0
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @contextmanager
@@ -204,6 +223,7 @@ class Writer:
         self._path = path
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._connection: sqlite3.Connection | None = None
+        self._shorten_at = 0.0
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in one transaction: all of it is durable when this returns, or none is.
@@ -225,7 +245,27 @@ class Writer:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+            self._shorten_log(self._connection)
             return result
+
+    def _shorten_log(self, connection: sqlite3.Connection) -> None:
+        """Empty the log when it has grown long.
+
+        SQLite begins it anew when nobody reads it as a transaction begins, which under questions
+        that overlap is never. So now and then a writer waits for those who read it, a little: what
+        reads for long, as an export does, is waited for at the next attempt.
+        """
+        log = self._path.with_name(f"{self._path.name}-wal")
+        if time.monotonic() < self._shorten_at or _size(log) < _LONG_LOG:
+            return
+        self._shorten_at = time.monotonic() + _SHORTEN_SECONDS
+        connection.execute(_SHORT_PATIENCE)
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.OperationalError as error:  # the transaction is durable all the same
+            logger.warning(str(error), extra={"action": events.LOG_KEPT, "path": str(log)})
+        finally:
+            connection.execute(_PATIENCE)
 
     def close(self) -> None:
         """Wait for what is being written, then let go of the file."""
