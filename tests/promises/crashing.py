@@ -39,6 +39,7 @@ from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ingest.worker import Watch
 from rag_engine.testing.crash_points import CrashPoints
 from rag_engine.testing.interception import Interceptor, intercepted
+from rag_engine_lightrag.pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,9 +160,7 @@ async def take(step: Step, engine: Engine, crash: CrashPoints) -> object:
             found = await engine.search(Question(text=text))
             return len(found.context.passages)
         case ("serve",):
-            while True:
-                await engine.work()
-                await asyncio.sleep(0.01)
+            return await WorkerPool(engine=engine, concurrency=4).run()
         case ("work",):
             return await engine.work(watch=Watch(progress=crash.progress))
     return await change(step, engine)
