@@ -123,7 +123,8 @@ WHERE version NOT IN (SELECT row FROM version WHERE status IN ('pending', 'runni
 SELECT NULL, d.id, printf('Document %Q has %d passages of %d.', d.id, found, v.chunks)
 FROM (SELECT document.*, (SELECT count(*) FROM chunk WHERE document = document.row) AS found
       FROM document) AS d
-JOIN version AS v ON v.row = d.current
+JOIN version AS v ON v.row = (SELECT row FROM version WHERE document = d.row AND status = 'indexed'
+                              ORDER BY number DESC LIMIT 1)
 WHERE found <> v.chunks;
 
 -- name: passages
@@ -205,7 +206,7 @@ SELECT m.entity, m.weight FROM mention AS m JOIN entity AS e ON e.row = m.entity
 WHERE m.chunk = ? ORDER BY m.weight DESC, e.id;
 
 -- name: fields_of_documents
-SELECT d.row FROM document AS d WHERE d.current IS NOT NULL ORDER BY d.row;
+SELECT d.row FROM document AS d JOIN version AS v ON v.row = d.current ORDER BY d.row;
 
 -- name: field_values
 SELECT field, kind, value FROM field_value WHERE document = ?;
