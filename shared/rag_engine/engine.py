@@ -9,13 +9,11 @@ one snapshot of the store, and comes back as an answer with citations.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
 
 from rag_engine.core.edits import (
     FACT_PREFIX,
@@ -29,7 +27,6 @@ from rag_engine.core.edits import (
     without_facts,
 )
 from rag_engine.core.filters import Filter, check_fields
-from rag_engine.core.ids import ChunkId
 from rag_engine.core.models import (
     DEFAULT_WORKSPACE,
     Document,
@@ -40,27 +37,20 @@ from rag_engine.core.models import (
     VersionStatus,
 )
 from rag_engine.core.submissions import check_fact, check_names, check_submission
-from rag_engine.errors import BlobMissing, Conflict, InvalidRequest, NotFound, RagEngineError
+from rag_engine.errors import BlobMissing, Conflict, InvalidRequest, NotFound
+from rag_engine.ingest.collect import collect, collect_now_and_then
 from rag_engine.ingest.embed import embed_names
 from rag_engine.ingest.heartbeat import Heart, ThreadHeart
 from rag_engine.ingest.parse import recall, recall_fact
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ingest.worker import Watch, Worker
 from rag_engine.ports.models import ChatModel, Message
-from rag_engine.ports.storage import Blobs, Control, DocumentPage, Hits, Reader, Stats, Workspace
+from rag_engine.ports.storage import Blobs, Control, DocumentPage, Reader, Stats, Workspace
 from rag_engine.retrieval.answer import Answer, AnswerEvent, answer
-from rag_engine.retrieval.context import Budget, Context, RankedChunk, assemble
+from rag_engine.retrieval.context import Budget, Context, assemble, ranked
 from rag_engine.retrieval.neighbourhood import Neighbourhood, neighbourhood
 from rag_engine.retrieval.retrieve import retrieve
-from rag_engine.telemetry import events
 
-logger = logging.getLogger(__name__)
-
-UNUSED_SECONDS: Final = 24 * 3600.0
-"""How long a blob that no version names is kept: between storing it and naming it, work goes on."""
-
-_TIDY_SECONDS: Final = 3600.0
-_BATCH: Final = 10_000
 _FINAL = (VersionStatus.INDEXED, VersionStatus.FAILED, VersionStatus.CANCELLED)
 _WAIT_SECONDS = 0.2
 
@@ -280,36 +270,12 @@ class Engine:
         return await (await self.control.open(workspace)).store.delete(document_ids)
 
     async def collect(self) -> int:
-        """Delete blobs that no version of any workspace names and nobody stored for a day.
-
-        The bytes of deleted and replaced documents go that way. `work` does it now and then.
-
-        Returns:
-            How many were deleted; none while somebody is keeping them, as an export does for long
-            and whoever stores something for a moment.
-
-        Raises:
-            StoreCorrupt: A workspace cannot be read, so that nobody can tell what it names.
-        """
-        if not await self.control.workspaces():
-            return 0  # where all databases are gone, the originals are what is left
-        old = await self.blobs.hashes(older_than=UNUSED_SECONDS)
-        count = 0
-        for start in range(0, max(1, len(old)), _BATCH):
-            batch = old[start : start + _BATCH]
-            used = await self.control.referenced(batch)
-            unused = [hash for hash in batch if hash not in used]
-            count += await self.blobs.delete(unused, older_than=UNUSED_SECONDS)
-        return count
+        """Delete blobs that nobody names and nobody stored for a day. See `ingest.collect`."""
+        return await collect(self.control, self.blobs)
 
     async def tidy(self) -> None:
-        """Collect at most once an hour; what is in the way of it is no failure of the work."""
-        try:
-            if await self.control.due("collect", _TIDY_SECONDS):
-                count = await self.collect()
-                logger.info("collected", extra={"action": events.COLLECTED, "blobs": count})
-        except RagEngineError as error:
-            logger.warning(str(error), extra={"action": events.COLLECTED})
+        """Collect at most once an hour. `work` does it; who works in another way calls it too."""
+        await collect_now_and_then(self.control, self.blobs)
 
     # ------------------------------------------------------------------ answers out
 
@@ -334,7 +300,7 @@ class Engine:
                 embedder=self.pipeline.embedder,
                 mode=question.mode,
             )
-            context = assemble(await _ranked(reader, retrieved.hits), budget=budget)
+            context = assemble(await ranked(reader, retrieved.hits), budget=budget)
         timings = {"search": time.perf_counter() - began}
         return Found(context=context, warnings=retrieved.warnings, timings=timings)
 
@@ -523,16 +489,3 @@ async def _close(close: Callable[[], object]) -> None:
     closing = close()
     if asyncio.iscoroutine(closing):
         await closing
-
-
-async def _ranked(reader: Reader, hits: Hits) -> list[RankedChunk]:
-    """Hits with their chunks and documents."""
-    chunks = await reader.chunks([ChunkId(id) for id in hits.ids.tolist()])
-    ids = list(dict.fromkeys(chunk.document_id for chunk in chunks if chunk))
-    documents = dict(zip(ids, await reader.documents(ids), strict=True))
-    ranked = []
-    for chunk, score in zip(chunks, hits.scores.tolist(), strict=True):
-        document = documents[chunk.document_id] if chunk else None
-        if chunk and document:
-            ranked.append(RankedChunk(chunk=chunk, document=document, score=score))
-    return ranked

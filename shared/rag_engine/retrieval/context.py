@@ -10,10 +10,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from rag_engine.core.ids import ChunkId
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rag_engine.core.models import Chunk, Document
+    from rag_engine.ports.storage import Hits, Reader
 
 _FOOTNOTE: Final = re.compile(r"\[(\d{1,4}(?:\s*[,;–-]\s*\d{1,4})*)\]")
 _HEADER_TOKENS: Final = 8  # number, brackets and line ends around a passage
@@ -128,6 +131,19 @@ class Context:
         return "\n\n".join(
             f"[{p.reference.number}] {p.reference.label}\n{p.text}" for p in self.passages
         )
+
+
+async def ranked(reader: Reader, hits: Hits) -> list[RankedChunk]:
+    """Hits with their chunks and documents, best first."""
+    chunks = await reader.chunks([ChunkId(id) for id in hits.ids.tolist()])
+    ids = list(dict.fromkeys(chunk.document_id for chunk in chunks if chunk))
+    documents = dict(zip(ids, await reader.documents(ids), strict=True))
+    found = []
+    for chunk, score in zip(chunks, hits.scores.tolist(), strict=True):
+        document = documents[chunk.document_id] if chunk else None
+        if chunk and document:
+            found.append(RankedChunk(chunk=chunk, document=document, score=score))
+    return found
 
 
 def assemble(ranked: Sequence[RankedChunk], *, budget: Budget | None = None) -> Context:
