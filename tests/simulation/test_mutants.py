@@ -16,7 +16,7 @@ from oracle import Broken
 from rag_engine.adapters.sqlite import queries
 from rag_engine.testing.simulation import Stuck
 
-LIVES = 12
+LIVES = 60
 """How many lives a defect may survive at most."""
 
 

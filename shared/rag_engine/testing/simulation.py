@@ -42,7 +42,7 @@ Ts = TypeVarTuple("Ts")
 EPOCH: Final = 1_700_000_000.0
 """What `SimulatedLoop.clock` says at the beginning, in seconds since 1970."""
 
-MOST_STEPS: Final = 5_000_000
+MOST_STEPS: Final = 500_000
 """Callbacks after which a run is taken for one that never ends."""
 
 _REMEMBERED: Final = 120
