@@ -7,12 +7,15 @@ spans of. Nothing is held in memory but one document at a time and what is to be
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
-from rag_engine.core.models import Version, VersionStatus
+from rag_engine.core.models import Submission, Version, VersionStatus
 from rag_engine.core.tokens import tokenize
 from rag_engine.engine import Engine
 from rag_engine.errors import BlobMissing, DocumentRejected, StoreCorrupt
@@ -76,7 +79,8 @@ async def _compare_blobs(engine: Engine, inspection: Inspection) -> AsyncIterato
             continue
         whole = await _is_whole(engine, version.submission.content_hash)
         if not whole:
-            yield _lost_original(version, current=current)
+            source = await asyncio.to_thread(_source_of, version.submission)
+            yield _lost_original(version, current=current, found=source is not None)
         if not version.parsed_hash:
             continue
         try:
@@ -108,17 +112,35 @@ async def _is_whole(engine: Engine, hash: str) -> bool:
         return False
 
 
-def _lost_original(version: Version, *, current: bool) -> Damage:
+def _lost_original(version: Version, *, current: bool, found: bool) -> Damage:
     submission = version.submission
     state = "It goes on answering." if current else "It cannot be ingested."
+    remedy = (
+        "The file it came from still has it."
+        if found
+        else f"Restore blob {submission.content_hash} from a backup, or delete the document and "
+        "ingest it again."
+    )
     return Damage(
         check="originals",
         message=f"The original of {submission.document_id!r} is missing or damaged on the disk. "
-        f"{state} Restore blob {submission.content_hash} from a backup, or ingest "
-        f"{submission.source!r} again.",
-        remedy=Remedy.NONE,
+        f"{state} {remedy}",
+        remedy=Remedy.STORE if found else Remedy.NONE,
         document_id=submission.document_id,
     )
+
+
+def _source_of(submission: Submission) -> Path | None:
+    """The file a document was read from, if it is on this machine and still has the same bytes."""
+    for path in (Path(submission.document_id), Path(submission.root or "") / submission.source):
+        try:
+            if path.is_absolute() and path.stat().st_size == submission.size:
+                with path.open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() == submission.content_hash:
+                        return path
+        except (OSError, ValueError):  # not there, not ours to read, or no path at all
+            continue
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +202,9 @@ async def _repair_workspace(
         if damage.remedy is Remedy.NONE:
             continue
         one, id = damage, damage.document_id
+        if id and damage.remedy is Remedy.STORE:
+            await _store_again(engine, await queue.version(id))
+            continue
         version = await queue.version(id) if id and damage.remedy in _FROM_ORIGINALS else None
         if version is not None:
             if not await _is_whole(engine, version.submission.content_hash):
@@ -196,6 +221,13 @@ async def _repair_workspace(
 
 
 _FROM_ORIGINALS: Final = (Remedy.PARSE, Remedy.INGEST)
+
+
+async def _store_again(engine: Engine, version: Version | None) -> None:
+    if version is None:  # it was deleted meanwhile
+        return
+    if path := await asyncio.to_thread(_source_of, version.submission):
+        await engine.blobs.put(path)
 
 
 async def _parse_again(engine: Engine, version: Version) -> bool:

@@ -46,15 +46,30 @@ def test_damage_is_named_and_repaired_on_request(run: Run, data: Path) -> None:
     assert run("stats", "--json").json == before
 
 
-def test_what_cannot_be_repaired_is_left_and_named(run: Run, data: Path, docs: Path) -> None:
-    hash = hashlib.sha256((docs / "mill.html").read_bytes()).hexdigest()
+def test_an_original_is_stored_again_from_the_file_it_came_from(
+    run: Run, data: Path, docs: Path
+) -> None:
+    content = (docs / "mill.html").read_bytes()
+    hash = hashlib.sha256(content).hexdigest()
     (data / "blobs" / hash[:2] / hash).write_bytes(b"changed")
+    assert "The file it came from still has it." in run("doctor", "--verify").out
+    assert run("doctor", "--repair", "--yes").code == 0
+    assert (data / "blobs" / hash[:2] / hash).read_bytes() == content
+
+
+def test_what_cannot_be_repaired_is_left_and_named(run: Run, data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "weir.txt"
+    path.write_text("Anton Berg built the weir.")
+    run("ingest", path)
+    hash = hashlib.sha256(path.read_bytes()).hexdigest()
+    (data / "blobs" / hash[:2] / hash).write_bytes(b"changed")
+    path.write_text("Anton Berg built the wear.")  # as long, but not the same
     done = run("doctor", "--repair", "--yes")
     assert done.code == 3
     assert "(cannot be repaired here)" in done.out
-    assert "ingest 'mill.html' again" in done.out
-    assert "Anton Berg" in run("documents", "show", "mill.html", "--text").out
-    refused = run("documents", "original", "mill.html")
+    assert "delete the document and ingest it again" in done.out
+    assert "Anton Berg" in run("documents", "show", "weir.txt", "--text").out
+    refused = run("documents", "original", "weir.txt")
     assert (refused.code, hash in refused.error) == (3, True)
 
 

@@ -126,7 +126,7 @@ async def test_a_damaged_original_is_named_and_its_document_goes_on_answering(
     )
     assert "goes on answering" in found.message
     assert hash in found.message
-    assert "ingest 'lighthouse.md' again" in found.message
+    assert "ingest it again" in found.message
     assert await repaired(folder) == (found,)
     assert differences(before, await state(folder)) == []
     async with opened(folder) as engine:

@@ -24,6 +24,7 @@ _REMEDIES: Final = {
     "embed": "can be made again from the text",
     "parse": "can be read again from the original",
     "ingest": "its document can be ingested again from the original",
+    "store": "can be stored again from the file it came from",
     "salvage": "its documents can be looked for in the file and ingested again",
     "none": "cannot be repaired here",
 }

@@ -27,6 +27,7 @@ class Remedy(StrEnum):
     EMBED = "embed"  # the text is whole: its vector and its words are made again
     PARSE = "parse"  # the original is whole: its text is made again
     INGEST = "ingest"  # the original is whole: its document is ingested again
+    STORE = "store"  # the file it came from still has the same bytes: they are stored again
     SALVAGE = "salvage"  # the file is broken: its documents are listed anew and ingested again
     NONE = "none"  # nothing here has it any more
 
