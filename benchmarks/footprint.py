@@ -16,13 +16,13 @@ from typing import Any, Final
 
 import numpy as np
 
-WARM_UP: Final = 0.25
+WARM_UP: Final = 0.3
 """Share of a run that is not judged: caches and pools fill up."""
 
 _BLOCK_SECONDS: Final = 30.0
 _MB: Final = 1e6
-_WAL_MB: Final = 80.0
-"""What the write-ahead log may take: 32 MB between two checkpoints, and as much again meanwhile."""
+_WAL_MB: Final = 200.0
+"""What the write-ahead log may take: 64 MB, and what is written while a snapshot is held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
