@@ -92,13 +92,13 @@ def check(written: list[Deed], asked: list[Deed]) -> None:
     certain = 0
     for id in ids:
         history = [deed for deed in written if id in deed.documents]
-        for look in asked:
-            possible = numbers(id, history, look.began, look.ended)
-            assert look.documents.get(id, 0) in possible, (id, look)
+        for question in asked:
+            possible = numbers(id, history, question.began, question.ended)
+            assert question.documents.get(id, 0) in possible, (id, question)
             certain += len(possible) == 1
     assert certain > len(asked)  # most of the time nobody writes that document
     assert {deed.what for deed in written} == {"write", "delete"}
-    assert len({tuple(sorted(look.documents.items())) for look in asked}) > 3
+    assert len({tuple(sorted(one.documents.items())) for one in asked}) > 3
 
 
 def numbers(id: str, history: list[Deed], began: float, ended: float) -> set[int]:

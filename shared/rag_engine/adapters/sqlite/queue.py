@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import id_list, pack, pack_metadata, version_of
 from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Stage, Submission, Version, VersionStatus
-from rag_engine.errors import StoreCorrupt
+from rag_engine.errors import LeaseLost, StoreCorrupt, WorldError
 from rag_engine.ports.storage import Job, Lease
 
 _UNFINISHED = (VersionStatus.PENDING, VersionStatus.RUNNING)
@@ -34,6 +35,7 @@ class SqliteQueue:
         self._readers = readers
         self._presence = presence
         self._clock = clock
+        self._owed: list[Lease] = []
 
     async def accept(self, submission: Submission) -> Version:
         """See `JobQueue.accept`."""
@@ -61,7 +63,12 @@ class SqliteQueue:
     ) -> Job | None:
         """See `JobQueue.claim`."""
 
+        owed = list(self._owed)
+
         def write(connection: sqlite3.Connection) -> Job | None:
+            for lease in owed:
+                with suppress(LeaseLost):
+                    self._release(connection, lease)
             now = self._clock()
             found = find_version(connection, "claimable_version", now, document_id)
             if found is None:
@@ -81,7 +88,9 @@ class SqliteQueue:
             lease = Lease(document_id=version.document_id, version=version.number, epoch=epoch)
             return Job(lease=lease, version=version)
 
-        return await self._writer.run(write)
+        job = await self._writer.run(write)
+        self._owed = [lease for lease in self._owed if lease not in owed]
+        return job
 
     async def heartbeat(self, lease: Lease, seconds: float) -> None:
         """See `JobQueue.heartbeat`."""
@@ -133,13 +142,18 @@ class SqliteQueue:
         return await self._writer.run(write)
 
     async def release(self, lease: Lease) -> None:
-        """See `JobQueue.release`."""
+        """See `JobQueue.release`. What the disk has no room for now is done before the next claim."""
+        try:
+            await self._writer.run(lambda connection: self._release(connection, lease))
+        except LeaseLost:
+            raise
+        except WorldError:
+            self._owed.append(lease)
+            raise
 
-        def write(connection: sqlite3.Connection) -> None:
-            now = self._clock()
-            connection.execute(SQL["release"], (now, held(connection, lease, now).row))
-
-        await self._writer.run(write)
+    def _release(self, connection: sqlite3.Connection, lease: Lease) -> None:
+        now = self._clock()
+        connection.execute(SQL["release"], (now, held(connection, lease, now).row))
 
     async def release_stalled(self) -> int:
         """See `JobQueue.release_stalled`."""
