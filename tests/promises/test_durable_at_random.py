@@ -38,6 +38,7 @@ SEED: Final = int(os.environ.get("SEED", "1"))
 STEPS: Final = 5_000  # more than a process has time for
 IDS: Final = [f"document {n}" for n in range(8)]
 NAMES: Final = ["Ann Lee", "Bob", "Cid Dane", "Dora", "Eve", "Robert", "Paris", "Rome", "Oslo"]
+FIRST: Final[Step] = ("submit", IDS[0], "Ann Lee met Bob in Rome.")
 SERVE: Final[Step] = ("serve",)
 WHOEVER: Final = ("writer", "worker")
 
@@ -131,7 +132,9 @@ class Campaign:
         for role in self._nurseries.keys() - self._pids.keys():
             steps = [SERVE]
             if role == "writer":
-                steps = self._steps = [draw(self._random) for _ in range(STEPS)]
+                # First a submission: it makes the workspace that everything else needs.
+                steps = [FIRST, *(draw(self._random) for _ in range(STEPS))]
+                self._steps = steps
             task = Task(folder=str(self._folder), steps=steps, now=None)
             self._pids[role] = self._nurseries[role].start(task)
 

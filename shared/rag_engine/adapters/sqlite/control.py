@@ -181,7 +181,11 @@ class SqliteControl:
         return int(rows[0][0])
 
     def _is_unlisted(self, name: str) -> bool:
-        return any(name_of(path) == name for path in self._files())
+        """Whether a file that is not listed is a workspace of that name, and not one half made.
+
+        The file is made before it is listed; who is killed in between leaves one that holds nothing.
+        """
+        return any(name_of(path) == name and _holds_documents(path) for path in self._files())
 
     def _add_to_list(self, name: str) -> None:
         """List a workspace whose file is there: what is listed and missing has been lost."""
@@ -302,6 +306,11 @@ def name_of(path: Path) -> str | None:
     except WorldError:  # whoever asks looks for a file that can be read
         return None
     return str(found[0]) if found else None
+
+
+def _holds_documents(path: Path) -> bool:
+    with translated(path), closing(connect_to_read(path)) as connection:
+        return connection.execute(SQL["any_document"]).fetchone() is not None
 
 
 def is_listing(connection: sqlite3.Connection) -> bool:

@@ -45,6 +45,9 @@ WHERE v.entity > ? ORDER BY v.entity;
 
 -- ---------------------------------------------------------------- documents
 
+-- name: any_document
+SELECT 1 FROM document LIMIT 1;
+
 -- name: document_columns
 SELECT d.id, v.source, v.root, coalesce(v.submitted_title, v.title), v.media_type, v.metadata,
        v.number, v.content_hash, v.parsed_hash, v.size, v.chunks, d.created_at, d.updated_at
