@@ -57,7 +57,8 @@ from rag_engine.errors import (
 )
 from rag_engine.ingest.embed import embed_names, texts_of
 from rag_engine.ingest.write import gather
-from rag_engine.ports.storage import Job, Reader, Vectors, Workspace
+from rag_engine.ports.queue import Job
+from rag_engine.ports.storage import Reader, Vectors, Workspace
 
 FORMAT: Final = "rag-engine-archive"
 VERSION: Final = 1

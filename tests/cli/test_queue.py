@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from command_line import Run
     from rag_engine.engine import Engine
-    from rag_engine.ports.storage import JobQueue
+    from rag_engine.ports.queue import JobQueue
 
 AWAY = Decision(reason="The model is away. Start it.", code="ModelUnavailable", retry_in=300.0)
 

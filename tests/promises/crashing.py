@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rag_engine.ports.models import ChatModel, Passage
-    from rag_engine.ports.storage import Blobs, Control, JobQueue
+    from rag_engine.ports.queue import JobQueue
+    from rag_engine.ports.storage import Blobs, Control
 
 EMBEDDER = HashEmbedder(dimensions=8)
 LIMIT_SECONDS = 60

@@ -40,7 +40,8 @@ from rag_engine.core.models import Stage, VersionStatus
 from rag_engine.core.names import entity_key
 from rag_engine.core.tokens import tokenize
 from rag_engine.errors import RagEngineError
-from rag_engine.ports.storage import Adjacency, Hits, Job
+from rag_engine.ports.queue import Job
+from rag_engine.ports.storage import Adjacency, Hits
 from rag_engine.testing import strategies
 from rag_engine.testing.drafts import LEASE, WORKER, id_of, int64, lattice, put, work
 from rag_engine.testing.observation import adjacency_rows, differences, hits_rows, observe

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from eyes import WANTED, Row, Rows
 
 from rag_engine.core.models import VersionStatus
-from rag_engine.ports.storage import Lease
+from rag_engine.ports.queue import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Set

@@ -17,7 +17,7 @@ from rag_engine import Engine, Stage, Version, VersionStatus, Watch
 from rag_engine.core.models import ParsedDocument
 from rag_engine.errors import LeaseLost, StoreUnavailable
 from rag_engine.ingest.heartbeat import Heart, TaskHeart, ThreadHeart, keep
-from rag_engine.ports.storage import Job, JobQueue, Lease
+from rag_engine.ports.queue import Job, JobQueue, Lease
 
 LEASE = 0.6
 BLOCKED = 1.5

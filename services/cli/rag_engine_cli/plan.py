@@ -22,7 +22,7 @@ from rag_engine_cli.terminal import in_words
 
 if TYPE_CHECKING:
     from rag_engine.engine import Engine
-    from rag_engine.ports.storage import JobQueue
+    from rag_engine.ports.queue import JobQueue
 
 ALL: Final = 1 << 31
 """More versions than a workspace has."""

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from rag_engine.core.models import VersionStatus
 from rag_engine.errors import LeaseLost, RagEngineError
-from rag_engine.ports.storage import JobQueue, Lease
+from rag_engine.ports.queue import JobQueue, Lease
 from rag_engine.telemetry import events
 
 logger = logging.getLogger(__name__)

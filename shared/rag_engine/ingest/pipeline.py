@@ -24,7 +24,8 @@ from rag_engine.ingest.extract import extract
 from rag_engine.ingest.parse import keep, parse, recall, recall_fact
 from rag_engine.ingest.write import gather, write
 from rag_engine.ports.models import Embedder, Extractor, Parser
-from rag_engine.ports.storage import Blobs, Job, Workspace
+from rag_engine.ports.queue import Job
+from rag_engine.ports.storage import Blobs, Workspace
 
 Progress = Callable[[Version, Stage], None]
 """Told of each stage as it begins."""

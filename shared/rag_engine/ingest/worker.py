@@ -21,7 +21,8 @@ from rag_engine.errors import (
 )
 from rag_engine.ingest.heartbeat import Heart
 from rag_engine.ingest.pipeline import Pipeline, Progress
-from rag_engine.ports.storage import Job, Workspace
+from rag_engine.ports.queue import Job
+from rag_engine.ports.storage import Workspace
 from rag_engine.telemetry import events
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from rag_engine.core.models import Chunk, Extraction, Version
 from rag_engine.core.tokens import tokenize
 from rag_engine.ingest.embed import embed_names
 from rag_engine.ports.models import Embedder
-from rag_engine.ports.storage import ChunkEvidence, Lease, Store, Vectors
+from rag_engine.ports.queue import Lease
+from rag_engine.ports.storage import ChunkEvidence, Store, Vectors
 
 _BATCH: Final = 256
 """Chunks staged in one transaction, so that a long document never holds the write lock long."""

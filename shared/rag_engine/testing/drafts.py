@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from rag_engine.core.edits import Edit
-    from rag_engine.ports.storage import Control, Ids, Job, Lease, Store, Vectors, Workspace
+    from rag_engine.ports.queue import Job, Lease
+    from rag_engine.ports.storage import Control, Ids, Store, Vectors, Workspace
 
 MODEL: Final = "lattice-8"
 DIMENSIONS: Final = 8

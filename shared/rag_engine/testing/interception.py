@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from rag_engine.ports.models import ChatModel, Embedder, Extractor, Parser
-from rag_engine.ports.storage import Blobs, Control, JobQueue, Reader, Store, Workspace
+from rag_engine.ports.queue import JobQueue
+from rag_engine.ports.storage import Blobs, Control, Reader, Store, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping

@@ -1,6 +1,6 @@
 """What every JobQueue promises: nothing accepted is lost, and one worker holds a version at a time.
 
-Each test's name is the promise; see `rag_engine.ports.storage.JobQueue`.
+Each test's name is the promise; see `rag_engine.ports.queue.JobQueue`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from rag_engine.core.models import Metadata, Submission, Version
-    from rag_engine.ports.storage import JobQueue, Lease, Workspace
+    from rag_engine.ports.queue import JobQueue, Lease
+    from rag_engine.ports.storage import Workspace
     from rag_engine.testing.drafts import Place
 
 DRAFT = Draft(

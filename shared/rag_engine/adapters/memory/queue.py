@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rag_engine.adapters.memory.tables import VersionRow
 from rag_engine.core.models import Version, VersionStatus
-from rag_engine.ports.storage import Job, Lease
+from rag_engine.ports.queue import Job, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ _WANTED = (VersionStatus.PENDING, VersionStatus.RUNNING)
 
 
 class MemoryQueue:
-    """One workspace's versions as jobs; see `rag_engine.ports.storage.JobQueue`."""
+    """One workspace's versions as jobs; see `rag_engine.ports.queue.JobQueue`."""
 
     def __init__(self, tables: Tables, *, clock: Callable[[], float], process: object) -> None:
         self._tables = tables

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from rag_engine.adapters.memory.tables import Tables, VersionKey
     from rag_engine.core.edits import Edit
     from rag_engine.core.models import Version
-    from rag_engine.ports.storage import ChunkEvidence, Lease, Reader, Vectors
+    from rag_engine.ports.queue import Lease
+    from rag_engine.ports.storage import ChunkEvidence, Reader, Vectors
 
 
 class MemoryStore:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from rag_engine.core.edits import ActiveEdit
     from rag_engine.core.ids import ChunkId
     from rag_engine.core.models import Document, Version
-    from rag_engine.ports.storage import ChunkEvidence, Lease, Vectors
+    from rag_engine.ports.queue import Lease
+    from rag_engine.ports.storage import ChunkEvidence, Vectors
 
 VersionKey = tuple[str, int]
 

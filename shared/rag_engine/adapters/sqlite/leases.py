@@ -9,7 +9,7 @@ from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import version_of
 from rag_engine.core.models import Version, VersionStatus
 from rag_engine.errors import LeaseLost
-from rag_engine.ports.storage import Lease
+from rag_engine.ports.queue import Lease
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from rag_engine.adapters.sqlite.rows import id_list, pack, pack_metadata, versio
 from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Stage, Submission, Version, VersionStatus
 from rag_engine.errors import LeaseLost, StoreCorrupt, WorldError
-from rag_engine.ports.storage import Job, Lease
+from rag_engine.ports.queue import Job, Lease
 
 _UNFINISHED = (VersionStatus.PENDING, VersionStatus.RUNNING)
 

@@ -38,7 +38,8 @@ from rag_engine.core.models import Document, Stage, Version, VersionStatus
 from rag_engine.core.names import entity_key
 from rag_engine.core.vectors import canonical as canonical_vectors
 from rag_engine.errors import LeaseLost, ModelMismatch
-from rag_engine.ports.storage import ChunkEvidence, Lease, Reader, Vectors
+from rag_engine.ports.queue import Lease
+from rag_engine.ports.storage import ChunkEvidence, Reader, Vectors
 
 _LOGGED: Final = 10_000
 """Writes whose removals are remembered for processes that hold an older state."""
