@@ -27,7 +27,7 @@ _WAL_MB: Final = 200.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One measurement; sizes are in MB, and the percentiles are of the questions since the last."""
+    """One measurement; sizes are in MB, and the percentiles are of the searches since the last."""
 
     seconds: float
     memory: float
@@ -143,7 +143,7 @@ def plot(seen: dict[str, Any], path: Path) -> None:
         ("count", (("handles", "file handles"), ("threads", "threads"))),
         ("disk, MB", (("database", "database"), ("wal", "write-ahead log"))),
         ("blobs", (("blobs", "files"),)),
-        ("question, ms", (("p95_ms", "95th percentile"), ("p50_ms", "median"))),
+        ("search, ms", (("p95_ms", "95th percentile"), ("p50_ms", "median"))),
     )
     figure, axes = plt.subplots(len(panels), 1, figsize=(8, 9), sharex=True)
     for axis, (label, lines) in zip(axes, panels, strict=True):

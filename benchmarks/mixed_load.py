@@ -103,12 +103,17 @@ class Run:
             self.done["undone"] += 1
         self.done["edited"] += 1
 
-    async def ask(self) -> None:
-        """Ask a question."""
+    async def search(self) -> None:
+        """Find passages for a question."""
         began = time.perf_counter()
-        answer = await self._engine.query(self._load.question())
+        found = await self._engine.search(self._load.question())
         self._footprint.answered(time.perf_counter() - began)
-        self.done["asked" if answer.references else "asked in vain"] += 1
+        self.done["searched" if found.context.passages else "searched in vain"] += 1
+
+    async def answer(self) -> None:
+        """Have a question answered, which also embeds the sentences of what was found."""
+        await self._engine.query(self._load.question())
+        self.done["answered"] += 1
 
     async def hold(self) -> None:
         """Hold a snapshot for a while: it must not change."""
@@ -199,7 +204,8 @@ async def run(
         (2 / rate, one.replace),
         (20 / rate, one.take_broken),
         (4 / rate, one.edit),
-        (0.25 / rate, one.ask),
+        (0.25 / rate, one.search),
+        (4 / rate, one.answer),
         (0.2, one.work),
         (60, one.hold),
         (90, one.hold),
