@@ -89,7 +89,7 @@ def _accept(call: Call, rows: Rows, after: Rows, now: float) -> Rows:
         content=submission.content_hash,
         fingerprint=submission.fingerprint,
         requested_at=now,
-        until=now,
+        until=0.0,  # at once, whatever a clock that is set back says
     )
     _put(rows, new)
     return rows
@@ -143,7 +143,8 @@ def _fail(call: Call, rows: Rows, after: Rows, now: float) -> Rows:
 
 def _release(call: Call, rows: Rows, after: Rows, now: float) -> Rows:
     row = _leased(call, rows)
-    again = replace(row, status=VersionStatus.PENDING, attempt=row.attempt - 1, until=now)
+    until = now if row.error else 0.0
+    again = replace(row, status=VersionStatus.PENDING, attempt=row.attempt - 1, until=until)
     _put(rows, again)
     return rows
 
@@ -154,7 +155,8 @@ def _release_stalled(call: Call, rows: Rows, after: Rows, now: float) -> Rows:
         if row.status is VersionStatus.RUNNING and left:
             since = after.get((row.id, row.number), row).until
             known = since is not None and since <= now
-            _put(rows, replace(row, status=VersionStatus.PENDING, until=since if known else now))
+            until = 0.0 if row.error is None else since if known else now
+            _put(rows, replace(row, status=VersionStatus.PENDING, until=until))
     return rows
 
 

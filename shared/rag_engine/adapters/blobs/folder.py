@@ -15,8 +15,8 @@ import hashlib
 import io
 import os
 import re
-import tempfile
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -27,6 +27,7 @@ from rag_engine.errors import BlobMissing, DocumentUnreadable, StoreFull, StoreU
 
 T = TypeVar("T")
 
+_BINARY: Final = getattr(os, "O_BINARY", 0)  # on Windows
 _BLOCK: Final = 1 << 20
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -124,8 +125,9 @@ class FolderBlobs:
     def _put(self, content: bytes | Path) -> tuple[str, int]:
         with self._translated():
             self._folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".put-", dir=self._folder)
-        temporary = Path(name)
+            temporary = self._folder / f".put-{uuid.uuid4().hex}"
+            # Who may read it is for the umask to say, as for the databases beside it.
+            handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         try:
             hash, size = self._write(handle, content)
             with self._translated():
@@ -179,6 +181,8 @@ class FolderBlobs:
         except FileNotFoundError:
             raise _missing(hash) from None
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise _out_of_handles(str(self._path(hash)), error) from error
             raise StoreUnavailable(
                 f"The blob {str(self._path(hash))!r} cannot be read ({error.strerror}). Check its "
                 "permissions and the disk."
@@ -208,10 +212,19 @@ class FolderBlobs:
                     f"The disk that holds {folder!r} is full. Nothing that was stored is lost. "
                     "Free some space and try again."
                 ) from error
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise _out_of_handles(folder, error) from error
             raise StoreUnavailable(
                 f"{folder!r} cannot be written ({error.strerror}). Check that the folder is yours "
                 "and not read-only, or choose another with --data-dir."
             ) from error
+
+
+def _out_of_handles(path: str, error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{path!r} cannot be opened ({error.strerror}). Raise the limit (ulimit -n), or do less at a "
+        "time."
+    )
 
 
 def _blocks(content: bytes | Path) -> Iterator[bytes]:

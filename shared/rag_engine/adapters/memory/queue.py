@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rag_engine.core.jobs import Decision
     from rag_engine.core.models import Stage, Submission
 
+_AT_ONCE = 0.0  # and not now: a clock that is set back puts nothing off
+
 _WANTED = (VersionStatus.PENDING, VersionStatus.RUNNING)
 
 
@@ -42,7 +44,7 @@ class MemoryQueue:
             status=VersionStatus.PENDING,
             requested_at=now,
         )
-        self._put(VersionRow(version=version, available_at=now))
+        self._put(VersionRow(version=version, available_at=_AT_ONCE))
         return version
 
     async def claim(
@@ -167,6 +169,8 @@ class MemoryQueue:
         self._tables.versions[row.version.document_id, row.version.number] = row
 
     def _put_back(self, row: VersionRow, available_at: float) -> Version:
+        if row.version.error is None:  # it is not put off
+            available_at = _AT_ONCE
         retry_at = available_at if row.version.error else None
         version = replace(row.version, status=VersionStatus.PENDING, retry_at=retry_at)
         self._put(replace(row, version=version, available_at=available_at))

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -49,6 +49,9 @@ _LONG_LOG: Final = 64 << 20
 _SHORTEN_SECONDS: Final = 5.0
 _PATIENCE: Final = f"PRAGMA busy_timeout = {1000 * BUSY_SECONDS:.0f}"
 _SHORT_PATIENCE: Final = "PRAGMA busy_timeout = 1000"
+
+_HANDLES: Final = 4
+"""Files that a connection opens: the database, its log, the index of that, their folder."""
 
 _LITTLE: Final = 1 << 20
 _NO_TEXT: Final = "Could not decode to UTF-8"  # has no code of its own
@@ -166,6 +169,10 @@ def _translate(error: sqlite3.DatabaseError, path: Path) -> RagEngineError:
     name = str(path)
     if code == sqlite3.SQLITE_IOERR and _is_full(path):
         code = sqlite3.SQLITE_FULL
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR) and (reason := _out_of_handles()):
+        return StoreUnavailable(
+            f"{name!r} cannot be opened ({reason}). Raise the limit (ulimit -n), or do less at a time."
+        )
     match code:
         case sqlite3.SQLITE_FULL:
             return StoreFull(
@@ -212,6 +219,46 @@ def _is_full(path: Path) -> bool:
         return False
 
 
+def _out_of_handles() -> str | None:
+    """What the system says when no more files can be opened, which SQLite does not pass on."""
+    with ExitStack() as opened:
+        for _ in range(_HANDLES):
+            try:
+                opened.enter_context(Path(os.devnull).open("rb"))
+            except OSError as error:
+                return error.strerror
+    return None
+
+
+class Original:
+    """The file as this process first saw it: another one in its place is not the same database.
+
+    Whoever reads it and whoever writes it share one; threads may use it at the same time.
+    What is held in memory belongs to the file it was read from, and a transaction on a file that was
+    deleted would be acknowledged and lost.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: tuple[int, int] | None = None
+
+    def check(self) -> None:
+        """Remember the file, and raise `StoreUnavailable` if it is another than before."""
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            found = None
+        else:
+            found = (status.st_dev, status.st_ino)
+        self._known = self._known or found
+        if found != self._known:
+            was = "replaced" if found else "moved or deleted"
+            raise StoreUnavailable(
+                f"{str(self._path)!r} was {was} while this process had it open. "
+                "Put it back, or start the process again."
+            )
+
+
 class Writer:
     """The one thread of this process that writes a file.
 
@@ -219,8 +266,9 @@ class Writer:
     waits for it, so that it never fails half-way for having read before it wrote.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, original: Original) -> None:
         self._path = path
+        self._original = original
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
         self._connection: sqlite3.Connection | None = None
         self._shorten_at = 0.0
@@ -237,6 +285,7 @@ class Writer:
         with translated(self._path):
             if self._connection is None:
                 self._connection = connect(self._path)
+            self._original.check()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 result = work(self._connection)
@@ -331,8 +380,9 @@ class View:
 class Readers:
     """Connections for reading, kept for the next one who needs one."""
 
-    def __init__(self, path: Path, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, path: Path, original: Original, executor: ThreadPoolExecutor) -> None:
         self._path = path
+        self._original = original
         self._executor = executor
         self._idle: list[View] = []
         self._alone: View | None = None
@@ -372,6 +422,7 @@ class Readers:
     def _begin(self) -> View:
         with self._lock:
             if self._alone is None:
+                self._original.check()
                 view = self._idle.pop() if self._idle else self._open()
                 try:
                     view.begin()

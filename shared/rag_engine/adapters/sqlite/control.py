@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rag_engine.adapters.sqlite.connection import (
+    Original,
     Readers,
     Writer,
     connect,
@@ -164,7 +165,14 @@ class SqliteControl:
         return await asyncio.to_thread(read)
 
     def _files(self) -> set[Path]:
-        return set((self._data_dir / "workspaces").glob("*.sqlite"))
+        folder = self._data_dir / "workspaces"
+        try:
+            return set(folder.glob("*.sqlite"))
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{str(folder)!r} cannot be listed ({error.strerror}). Check its permissions and how "
+                "many files a process may open (ulimit -n)."
+            ) from error
 
     async def _number(self, name: str, *, create: bool) -> int:
         rows = await self._listed(SQL["workspace"], name)
@@ -219,7 +227,8 @@ class SqliteControl:
 
     async def _open(self, name: str, number: int) -> Workspace:
         path = self._path(number)
-        writer, readers = Writer(path), Readers(path, self._executor)
+        original = Original(path)
+        writer, readers = Writer(path, original), Readers(path, original, self._executor)
         try:
             if not await readers.run(lambda: self._is_ready(path, name)):
                 await writer.run(lambda connection: self._prepare(connection, path, name))

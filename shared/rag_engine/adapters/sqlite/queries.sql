@@ -183,7 +183,7 @@ SELECT min(claimable_at) FROM version WHERE status = 'pending';
 -- name: add_version
 INSERT INTO version (document, number, source, root, submitted_title, metadata, content_hash, size,
                      fingerprint, status, claimable_at, requested_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', 0, ?);
 
 -- name: end_unfinished
 UPDATE version SET status = ?, finished_at = ?, claimable_at = NULL
@@ -210,7 +210,10 @@ UPDATE version SET status = 'failed', error = ?, error_code = ?, claimable_at = 
 WHERE row = ?;
 
 -- name: release
-UPDATE version SET status = 'pending', attempt = attempt - 1, claimable_at = ? WHERE row = ?;
+-- What is not put off may be claimed at once, whatever a clock that is set back says.
+UPDATE version SET status = 'pending', attempt = attempt - 1,
+                   claimable_at = iif(error IS NULL, 0, ?)
+WHERE row = ?;
 
 -- name: leases
 SELECT process, min(claimable_at) FROM version WHERE status = 'running' GROUP BY process;
@@ -219,7 +222,7 @@ SELECT process, min(claimable_at) FROM version WHERE status = 'running' GROUP BY
 SELECT DISTINCT process FROM version WHERE status = 'running' AND process IS NOT NULL;
 
 -- name: release_stalled
-UPDATE version SET status = 'pending', claimable_at = ?
+UPDATE version SET status = 'pending', claimable_at = iif(error IS NULL, 0, ?)
 WHERE status = 'running'
   AND (claimable_at <= ? OR process IN (SELECT value FROM json_each(?)));
 

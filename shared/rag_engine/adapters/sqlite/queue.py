@@ -51,9 +51,7 @@ class SqliteQueue:
             now = self._clock()
             _end_unfinished(connection, document, VersionStatus.SUPERSEDED, now)
             number = newest.version.number + 1 if newest else 1
-            connection.execute(
-                SQL["add_version"], (document, number, *_columns(submission), now, now)
-            )
+            connection.execute(SQL["add_version"], (document, number, *_columns(submission), now))
             return _reread(connection, "newest_version", id).version
 
         return await self._writer.run(write)
