@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from disks import Disk, disk, read_only_view
@@ -102,6 +103,29 @@ async def test_read_only_here_while_another_process_writes_there(tmp_path: Path)
         await refused(reader)
         await writer.aclose()
         await read_all(reader, tmp_path, documents=4)
+        await reader.aclose()
+
+
+async def test_what_is_written_elsewhere_meanwhile_is_never_mixed_in(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    await filled(data)
+    with read_only_view(data, tmp_path / "view") as view:
+        reader = await small_engine(view)
+        store = (await reader.workspace()).store
+        async with store.snapshot() as snapshot:
+            assert (await snapshot.stats()).documents == 1
+            writer = await small_engine(data)
+            await put(writer, "b", "Ada Holm met Anton Berg at the station.")
+            for _ in range(2):
+                for read in (
+                    snapshot.stats(),
+                    snapshot.documents(["a"]),
+                    snapshot.search_dense("chunk", np.ones((1, 64), np.float32), 3),
+                ):
+                    with pytest.raises(StoreUnavailable, match=r"Another process.*Try again"):
+                        await read
+                await writer.aclose()  # without a log, it is another file than it was
+        await read_all(reader, tmp_path, documents=2)
         await reader.aclose()
 
 

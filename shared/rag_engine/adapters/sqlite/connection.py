@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+Signature = tuple[int, int, bool]
+
 BUSY_SECONDS: Final = 30.0
 """How long a writer waits for another process before it gives up."""
 
@@ -122,7 +124,7 @@ def _address(path: Path) -> str:
 
     SQLite reads a log only beside an index of it, which it cannot make on a read-only medium. There
     a file without a log is declared immutable, which holds as long as nobody writes it by another
-    way: such a connection is for one look.
+    way: such a connection is for one look, and a view sees to it that it held.
     """
     address = path.absolute().as_uri()
     if not path.exists() or (_is_writable(path) and _is_writable(path.parent)):
@@ -138,6 +140,15 @@ def _has_log(path: Path) -> bool:
     """Whether there are changes in the log, or somebody has the file open who may make some."""
     log, index = (path.with_name(path.name + ending) for ending in ("-wal", "-shm"))
     return index.exists() or _size(log) > 0
+
+
+def signature_of(path: Path) -> Signature:
+    """What changes when somebody opens a file to write it, or has written it."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return (0, 0, False)
+    return (status.st_mtime_ns, status.st_size, _has_log(path))
 
 
 def _size(path: Path) -> int:
@@ -333,11 +344,12 @@ class View:
         users: Who look at it now.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, signature: Signature) -> None:
         self.alone = is_alone(connection)
         self.passing = self.alone or is_for_one_look(connection)
         self.users = 0
         self._path = path
+        self._signature = None if self.alone or not self.passing else signature
         self._connection = connection
         self._lock = threading.Lock()
         self._deadline = 0.0
@@ -362,9 +374,21 @@ class View:
     @contextmanager
     def exclusive(self, seconds: float = READ_SECONDS) -> Iterator[sqlite3.Connection]:
         """The connection for one thread at a time, with a time limit and errors in our words."""
-        with self._lock, translated(self._path):
+        with self._lock, self._unchanged(), translated(self._path):
             self._deadline = time.monotonic() + seconds
             yield self._connection
+
+    @contextmanager
+    def _unchanged(self) -> Iterator[None]:
+        """See that what is read as if it never changed did not change meanwhile."""
+        try:
+            yield
+        finally:
+            if self._signature not in (None, signature_of(self._path)):
+                raise StoreUnavailable(
+                    f"Another process began to write {str(self._path)!r} while it was read on a "
+                    "read-only medium. Try again."
+                )
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
         """All rows of one statement."""
@@ -437,10 +461,11 @@ class Readers:
             return view
 
     def _open(self) -> View:
+        signature = signature_of(self._path)
         with translated(self._path):
             connection = connect_to_read(self._path)
             connection.execute("PRAGMA query_only=ON")
-            return View(self._path, connection)
+            return View(self._path, connection, signature)
 
     def _release(self, view: View) -> None:
         with self._lock:

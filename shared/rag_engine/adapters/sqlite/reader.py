@@ -30,7 +30,7 @@ from rag_engine.core.ids import ChunkId, EntityId
 from rag_engine.core.models import Chunk, Document, Entity, Extraction, Relation
 from rag_engine.core.names import entity_key
 from rag_engine.core.vectors import Mask
-from rag_engine.errors import ModelMismatch
+from rag_engine.errors import ModelMismatch, StoreUnavailable
 from rag_engine.ports.storage import (
     MAX_NEIGHBOURS,
     Adjacency,
@@ -183,8 +183,12 @@ class SqliteReader:
         return await self._run(lambda: self._view.rows(sql, *parameters))
 
     def _resident(self) -> Resident:
-        with self._view.exclusive(LOAD_SECONDS) as connection:
-            return self._residents.at(connection, self._counter)
+        try:
+            with self._view.exclusive(LOAD_SECONDS) as connection:
+                return self._residents.at(connection, self._counter)
+        except StoreUnavailable:  # what was read need not be of one moment
+            self._residents.forget(self._counter)
+            raise
 
     def _table(self, kind: NodeKind) -> Any:
         resident = self._resident()

@@ -228,6 +228,11 @@ class Residents:
                 del self._states[min(self._states)]
             return state
 
+    def forget(self, counter: int) -> None:
+        """Let go of a state."""
+        with self._lock:
+            self._states.pop(counter, None)
+
     def _base(self, connection: sqlite3.Connection, counter: int) -> Resident:
         """The nearest older state from which the log of removals leads here."""
         older = [one for one in self._states if one < counter]
