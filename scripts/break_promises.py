@@ -87,6 +87,14 @@ BREAKS = (
     ),
     Break(
         promise="atomic",
+        says="what is held in memory does not follow what other processes removed",
+        file=f"{SQLITE}/resident.py",
+        old='        removed = connection.execute(SQL["removed_since"], (self.counter,)).fetchall()\n',
+        new="        removed: list[tuple[str, int]] = []\n",
+        chosen="across or mixes",
+    ),
+    Break(
+        promise="atomic",
         says="an older version that finishes late replaces a newer one",
         file=f"{SQLITE}/queue.py",
         old="            _end_unfinished(connection, document, VersionStatus.SUPERSEDED, now)\n",
