@@ -19,7 +19,7 @@ def _default_data_dir() -> Path:
 class Settings(BaseSettings):
     """All settings, by the environment variable `RAG_` and the name in capitals.
 
-    `LOG_LEVEL` and `DEBUG` have no prefix.
+    `LOG_LEVEL`, `DEBUG` and those that begin with `NEO4J_` have no prefix.
     """
 
     model_config = SettingsConfigDict(
@@ -86,6 +86,62 @@ class Settings(BaseSettings):
         default=120.0, gt=0, description="Longest time without progress in parsing, in seconds."
     )
     parser_ocr: bool = Field(default=True, description="Recognise text in scans and images.")
+    neo4j_uri: str = Field(
+        default="",
+        validation_alias="NEO4J_URI",
+        description="A Neo4j server (5.15 or newer) that keeps the workspaces in place of the data "
+        "folder, for example neo4j://localhost:7687; +s after neo4j or bolt means TLS.",
+    )
+    neo4j_username: str = Field(
+        default="neo4j", validation_alias="NEO4J_USERNAME", description="Its user."
+    )
+    neo4j_password: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias="NEO4J_PASSWORD",
+        description="That user's password.",
+    )
+    neo4j_database: str = Field(
+        default="",
+        validation_alias="NEO4J_DATABASE",
+        description="Name of the database there. Default: the user's own.",
+    )
+    neo4j_ca_file: str = Field(
+        default="",
+        validation_alias="NEO4J_CA_FILE",
+        description="A file of certificates (PEM) that vouch for the server, if the system's do "
+        "not; the address is then written without +s.",
+    )
+    neo4j_max_connections: int = Field(
+        default=50,
+        ge=2,
+        validation_alias="NEO4J_MAX_CONNECTIONS",
+        description="Connections to the server that a process opens at most.",
+    )
+    neo4j_connect_seconds: float = Field(
+        default=15.0,
+        gt=0,
+        validation_alias="NEO4J_CONNECT_SECONDS",
+        description="Longest wait for a connection, in seconds.",
+    )
+    neo4j_retry_seconds: float = Field(
+        default=30.0,
+        ge=0,
+        validation_alias="NEO4J_RETRY_SECONDS",
+        description="How long a write is tried again when others are in its way, in seconds.",
+    )
+    neo4j_transaction_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        validation_alias="NEO4J_TRANSACTION_SECONDS",
+        description="Longest time of one transaction on the server, in seconds.",
+    )
+    neo4j_kept_seconds: float = Field(
+        default=600.0,
+        ge=10,
+        validation_alias="NEO4J_KEPT_SECONDS",
+        description="How long what was replaced or deleted stays in the database for questions "
+        "that began before, in seconds.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", validation_alias="LOG_LEVEL", description="What is logged to stderr."
     )

@@ -21,12 +21,15 @@ from rag_engine.errors import ConfigurationError
 from rag_engine.ingest.chunk import ChunkSize
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ports.inspection import Inspector
+from rag_engine.ports.storage import Control
 from rag_engine.retrieval.context import Budget
 from rag_engine.settings import Settings
 
 
 def build(settings: Settings) -> Engine:
-    """An engine on the embedded store. Databases are opened when they are first needed.
+    """An engine on the embedded store, or on Neo4j where settings name a server.
+
+    Databases are opened when they are first needed.
 
     Raises:
         ConfigurationError: A setting cannot be used, or an optional package is missing.
@@ -46,9 +49,7 @@ def build(settings: Settings) -> Engine:
         ),
     )
     return Engine(
-        control=SqliteControl(
-            settings.data_dir, model=embedder.name, dimensions=embedder.dimensions
-        ),
+        control=control_of(settings, model=embedder.name, dimensions=embedder.dimensions),
         blobs=pipeline.blobs,
         pipeline=pipeline,
         chat=chat,
@@ -60,8 +61,44 @@ def build(settings: Settings) -> Engine:
 
 
 def inspector_of(settings: Settings) -> Inspector:
-    """What checks and repairs the data folder that settings name."""
+    """What checks and repairs the data folder that settings name.
+
+    Raises:
+        ConfigurationError: The workspaces are on a server.
+    """
+    if settings.neo4j_uri:
+        raise ConfigurationError(
+            f"The workspaces are in Neo4j ({settings.neo4j_uri!r}), which checks itself: stop it and "
+            "run `neo4j-admin database check`. Without NEO4J_URI the data folder is verified."
+        )
     return SqliteInspector(settings.data_dir)
+
+
+def control_of(settings: Settings, *, model: str, dimensions: int) -> Control:
+    """The workspaces: on the Neo4j server that settings name, else in the data folder."""
+    if not settings.neo4j_uri:
+        return SqliteControl(settings.data_dir, model=model, dimensions=dimensions)
+    try:
+        from rag_engine.adapters.neo4j import Address, Neo4jControl
+    except ImportError as error:
+        raise ConfigurationError(
+            f"NEO4J_URI is {settings.neo4j_uri!r}, but Neo4j support is not installed ({error}). "
+            "Install it with: pip install 'rag-engine-server[neo4j]'"
+        ) from error
+    address = Address(
+        uri=settings.neo4j_uri,
+        username=settings.neo4j_username,
+        password=settings.neo4j_password.get_secret_value(),
+        database=settings.neo4j_database,
+        ca_file=settings.neo4j_ca_file,
+        max_connections=settings.neo4j_max_connections,
+        connect_seconds=settings.neo4j_connect_seconds,
+        retry_seconds=settings.neo4j_retry_seconds,
+        transaction_seconds=settings.neo4j_transaction_seconds,
+    )
+    return Neo4jControl(
+        address, model=model, dimensions=dimensions, kept_seconds=settings.neo4j_kept_seconds
+    )
 
 
 def embedder_of(settings: Settings) -> OnnxEmbedder:

@@ -14,6 +14,7 @@ HEARTBEAT: Final = "heartbeat_failed"
 COLLECTED: Final = "blobs_collected"
 LOG_KEPT: Final = "log_not_shortened"
 DELETED: Final = "documents_deleted"
+OUTDATED_KEPT: Final = "outdated_kept"
 QUESTION: Final = "question_answered"
 
 

@@ -1,0 +1,227 @@
+"""The workspaces of a Neo4j database."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+from uuid import uuid4
+
+from rag_engine.adapters.neo4j.connection import Address, Connection, Row, Transaction
+from rag_engine.adapters.neo4j.leases import Clock, time_of, token
+from rag_engine.adapters.neo4j.migrations import migrate
+from rag_engine.adapters.neo4j.queue import Neo4jQueue
+from rag_engine.adapters.neo4j.store import Neo4jStore
+from rag_engine.core.names import NORMALISER_VERSION
+from rag_engine.core.tokens import TOKENISER_VERSION
+from rag_engine.errors import (
+    InvalidRequest,
+    ModelMismatch,
+    NotFound,
+    RagEngineError,
+    StoreTooNew,
+)
+from rag_engine.ports.storage import Workspace
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+KEPT_SECONDS: Final = 600.0
+
+
+class Neo4jControl:
+    """See `Control`.
+
+    Args:
+        address: Of the server.
+        model: Name of the embedding model.
+        dimensions: Length of its vectors.
+        namespace: Sets workspaces of several installations in one database apart.
+        clock: Seconds since the epoch, by which leases run out; by default the database's.
+        kept_seconds: How long what was replaced or deleted can still be read by who began before.
+        indexed: Whether workspaces get a vector index and a full-text index for people's own
+            Cypher. No answer depends on them.
+        count: Called with the name of each statement that is sent, for measurements.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        model: str,
+        dimensions: int,
+        namespace: str = "",
+        clock: Clock = None,
+        kept_seconds: float = KEPT_SECONDS,
+        indexed: bool = True,
+        count: Callable[[str], object] = lambda name: None,
+    ) -> None:
+        self._connection = Connection(address, count=count)
+        self._model = model
+        self._dimensions = dimensions
+        self._namespace = namespace
+        self._clock = clock
+        self._kept_seconds = kept_seconds
+        self._indexed = indexed
+        self._process = uuid4().hex
+        self._opened: dict[str, Workspace] = {}
+        self._lock = asyncio.Lock()
+        self._ready = False
+
+    async def workspaces(self) -> list[str]:
+        """See `Control.workspaces`."""
+        return [row["name"] for row in await self._read("workspaces")]
+
+    async def open(self, name: str, *, create: bool = False) -> Workspace:
+        """See `Control.open`."""
+        if not _NAME.fullmatch(name):
+            raise InvalidRequest(
+                f"{name!r} cannot be the name of a workspace. Use 1 to 64 letters, digits, "
+                "'-', '_' or '.'."
+            )
+        async with self._lock:
+            if name not in self._opened:
+                self._opened[name] = await self._open(name, create=create)
+            return self._opened[name]
+
+    async def referenced(self, hashes: Sequence[str]) -> set[str]:
+        """See `Control.referenced`."""
+        rows = await self._read("named_blobs", hashes=sorted(set(hashes)))
+        return {row["hash"] for row in rows}
+
+    async def waiting(self) -> dict[str, float]:
+        """See `Control.waiting`."""
+
+        now = None if self._clock is None else self._clock()
+        rows = await self._read("waiting", now=now)
+        return {row["name"]: max(0.0, row["at"] - row["now"]) for row in rows}
+
+    async def due(self, chore: str, seconds: float) -> bool:
+        """See `Control.due`."""
+        if not await self._read("any_workspace"):
+            return False
+
+        async def work(transaction: Transaction) -> bool:
+            chores = {"namespace": self._namespace, "name": chore}
+            rows = await transaction.rows("lock_chore", token=token(), **chores)
+            now = time_of(self._clock, rows)
+            begun = rows[0]["begun_at"]
+            if begun is not None and begun > now - seconds:
+                return False
+            await transaction.rows("begin_chore", now=now, **chores)
+            return True
+
+        return await self._connection.write(work)
+
+    async def aclose(self) -> None:
+        """See `Control.aclose`."""
+        async with self._lock:
+            try:
+                if self._opened:
+                    await self._connection.run("leave", write=True, process=self._process)
+            finally:
+                self._opened.clear()
+                await self._connection.aclose()
+
+    async def _read(self, query: str, **parameters: Any) -> list[Row]:
+        return await self._connection.run(query, namespace=self._namespace, **parameters)
+
+    async def _open(self, name: str, *, create: bool) -> Workspace:
+        if not self._ready:
+            await migrate(self._connection)
+            self._ready = True
+        node = await self._node(name, create=create)
+        number = int(node["number"])
+        await self._adopt(name, node)
+        if self._indexed:
+            await self._index(number)
+        return Workspace(
+            name=name,
+            store=Neo4jStore(
+                self._connection,
+                number,
+                dimensions=self._dimensions,
+                clock=self._clock,
+                kept_seconds=self._kept_seconds,
+            ),
+            queue=Neo4jQueue(self._connection, number, clock=self._clock, process=self._process),
+        )
+
+    async def _node(self, name: str, *, create: bool) -> Mapping[str, Any]:
+        rows = await self._read("workspace", name=name)
+        if not rows and create:
+            rows = await self._connection.write(lambda transaction: self._added(transaction, name))
+        if not rows:
+            raise NotFound(
+                f"There is no workspace {name!r}. Create it by ingesting a document into it: "
+                f"rag-engine ingest --workspace {name} FILE"
+            )
+        node: Mapping[str, Any] = rows[0]["workspace"]
+        return node
+
+    async def _added(self, transaction: Transaction, name: str) -> list[Row]:
+        names = {"namespace": self._namespace, "name": name}
+        await transaction.rows("lock_system", token=token())
+        if rows := await transaction.rows("workspace", **names):
+            return rows
+        return await transaction.rows("add_workspace", made_with=self._made_with(), **names)
+
+    async def _adopt(self, name: str, node: Mapping[str, Any]) -> None:
+        """Take vectors of the configured model from now on, if there are no others."""
+        mine = self._made_with()
+        if all(node.get(key) == value for key, value in mine.items()):
+            return
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.rows("lock_workspace", token=token())
+            if await transaction.rows("holds_vectors"):
+                raise self._mismatch(name, node)
+            await transaction.rows("set_made_with", made_with=mine)
+
+        await self._connection.write(work, workspace=int(node["number"]))
+        if self._indexed and node.get("dimensions") != self._dimensions:
+            number = int(node["number"])
+            await self._connection.run("drop_vector_index", write=True, workspace=number)
+
+    async def _index(self, number: int) -> None:
+        """Make the indexes for people's own Cypher."""
+        [row] = await self._connection.run("components")
+        exact = _version(row["version"]) >= (5, 18)
+        name = "make_exact_vector_index" if exact else "make_vector_index"
+        width = self._dimensions
+        await self._connection.run(name, write=True, workspace=number, dimensions=width)
+        await self._connection.run("make_text_index", write=True, workspace=number)
+
+    def _made_with(self) -> dict[str, str | int]:
+        """What a workspace's index was made with, and must have been to be read."""
+        return {
+            "model": self._model,
+            "dimensions": self._dimensions,
+            "normaliser": NORMALISER_VERSION,
+            "tokeniser": TOKENISER_VERSION,
+        }
+
+    def _mismatch(self, name: str, node: Mapping[str, Any]) -> RagEngineError:
+        model, dimensions = node.get("model"), node.get("dimensions")
+        if (model, dimensions) != (self._model, self._dimensions):
+            return ModelMismatch(
+                f"The vectors of workspace {name!r} were made by {model!r} ({dimensions} "
+                f"dimensions), not by {self._model!r} ({self._dimensions} dimensions). Set "
+                "RAG_EMBEDDING_MODEL back, or ingest the documents into a new workspace."
+            )
+        mine = self._made_with()
+        newer = [key for key in ("normaliser", "tokeniser") if node[key] > mine[key]]
+        if newer:
+            return StoreTooNew(
+                f"Workspace {name!r} was written with {newer[0]} {node[newer[0]]}; this release "
+                f"has {mine[newer[0]]}. Upgrade with: pip install --upgrade "
+                "'rag-engine-server[neo4j]'"
+            )
+        return ModelMismatch(
+            f"The index of workspace {name!r} was made by an earlier release, whose words and "
+            "names are not those of this one. Ingest the documents into a new workspace."
+        )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """`5.26.30` as numbers."""
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:2])

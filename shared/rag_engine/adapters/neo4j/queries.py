@@ -1,0 +1,38 @@
+"""The statements of `queries.cypher` by name, and the labels of a workspace."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Final
+
+_NAME: Final = re.compile(r"^// name: (\w+)$", re.MULTILINE)
+
+
+def read(text: str) -> Mapping[str, str]:
+    """Statements by the name in the comment line above each."""
+    parts = _NAME.split(text)
+    return MappingProxyType(
+        {
+            name: body.strip().rstrip(";")
+            for name, body in zip(parts[1::2], parts[2::2], strict=True)
+        }
+    )
+
+
+CYPHER: Final = read(files(__package__).joinpath("queries.cypher").read_text("utf-8"))
+
+
+def for_workspace(name: str, number: int) -> str:
+    """A statement with a workspace's label in place of `W0`, and its indexes in place of `…_w0`.
+
+    The only place where names in statements are made: Neo4j 5.15 takes no parameters for labels.
+
+    Args:
+        name: Of the statement.
+        number: Of the workspace, which is ours and not its name.
+    """
+    text = re.sub(r"\bW0\b", f"W{number:d}", CYPHER[name])
+    return re.sub(r"_w0\b", f"_w{number:d}", text)

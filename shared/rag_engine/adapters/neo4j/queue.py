@@ -1,0 +1,303 @@
+"""A workspace's versions as jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, Work
+from rag_engine.adapters.neo4j.leases import Clock, Locked, locked, stored, time_of, token
+from rag_engine.adapters.neo4j.records import submission_properties, version_of
+from rag_engine.core.jobs import Decision
+from rag_engine.core.models import Stage, Submission, Version, VersionStatus
+from rag_engine.ports.queue import Job, Lease
+
+T = TypeVar("T")
+
+_UNFINISHED = (VersionStatus.PENDING, VersionStatus.RUNNING)
+_WANTED = (*_UNFINISHED, VersionStatus.INDEXED)
+
+
+class Neo4jQueue:
+    """See `JobQueue`. Whoever changes a version locks its document first, then looks again.
+
+    Args:
+        connection: To the database.
+        workspace: Number of the workspace.
+        clock: Of leases.
+        process: Names this process in the versions that it claims.
+    """
+
+    def __init__(
+        self, connection: Connection, workspace: int, *, clock: Clock, process: str
+    ) -> None:
+        self._connection = connection
+        self._workspace = workspace
+        self._clock = clock
+        self._process = process
+
+    async def accept(self, submission: Submission) -> Version:
+        """See `JobQueue.accept`."""
+        asked = submission_properties(submission)
+
+        async def work(transaction: Transaction) -> Version:
+            id = submission.document_id
+            document = await locked(transaction, id, self._clock, create=True)
+            wanted = [one for one in document.versions if one.version.status in _WANTED]
+            if wanted and submission_properties(wanted[-1].version.submission) == asked:
+                return wanted[-1].version
+            await self._end(transaction, id, document, VersionStatus.SUPERSEDED)
+            number = document.versions[-1].version.number + 1 if document.versions else 1
+            node = {
+                **asked,
+                "document_id": id,
+                "number": number,
+                "status": str(VersionStatus.PENDING),
+                "attempt": 0,
+                "epoch": 0,
+                "claimable_at": document.now,
+                "warnings": [],
+                "chunks": 0,
+                "requested_at": document.now,
+            }
+            await transaction.rows("add_version", document=id, properties=node)
+            return version_of(node)
+
+        return await self._write(work)
+
+    async def claim(
+        self, worker: str, seconds: float, *, document_id: str | None = None
+    ) -> Job | None:
+        """See `JobQueue.claim`."""
+
+        async def work(transaction: Transaction) -> Job | None:
+            now = await self._now(transaction)
+            while True:
+                found = await transaction.rows("claimable", now=now, document=document_id)
+                if not found:
+                    return None
+                job = await self._lease(transaction, found[0], worker, seconds)
+                if job is not None:
+                    return job
+
+        return await self._write(work)
+
+    async def _lease(
+        self, transaction: Transaction, found: Row, worker: str, seconds: float
+    ) -> Job | None:
+        """Lease a version, unless somebody else was faster."""
+        document = await locked(transaction, found["document"], self._clock)
+        one = document.number(found["number"])
+        if one is None or one.version.status not in _UNFINISHED:
+            return None
+        if one.claimable_at is None or one.claimable_at > document.now:
+            return None
+        [row] = await transaction.rows("next_epoch")
+        epoch = int(row["epoch"])
+        if one.epoch:
+            await transaction.rows("unstage", versions=[one.epoch])
+        version = replace(
+            one.version,
+            status=VersionStatus.RUNNING,
+            attempt=one.version.attempt + 1,
+            retry_at=None,
+        )
+        await self._set(
+            transaction,
+            version,
+            status=str(version.status),
+            attempt=version.attempt,
+            epoch=epoch,
+            worker=worker,
+            process=self._process,
+            claimable_at=document.now + seconds,
+        )
+        lease = Lease(document_id=version.document_id, version=version.number, epoch=epoch)
+        return Job(lease=lease, version=version)
+
+    async def heartbeat(self, lease: Lease, seconds: float) -> None:
+        """See `JobQueue.heartbeat`."""
+
+        async def work(transaction: Transaction) -> None:
+            document = await locked(transaction, lease.document_id, self._clock)
+            found = document.held(lease)
+            await self._set(transaction, found.version, claimable_at=document.now + seconds)
+
+        await self._write(work)
+
+    async def checkpoint(
+        self,
+        lease: Lease,
+        stage: Stage,
+        *,
+        media_type: str | None = None,
+        title: str | None = None,
+        parsed_hash: str | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        """See `JobQueue.checkpoint`."""
+        found = {"media_type": media_type, "title": title, "parsed_hash": parsed_hash}
+        given = {name: value for name, value in found.items() if value is not None}
+
+        async def work(transaction: Transaction) -> None:
+            document = await locked(transaction, lease.document_id, self._clock)
+            version = document.held(lease).version
+            known = list(dict.fromkeys((*version.warnings, *warnings)))
+            await self._set(transaction, version, stage=str(stage), warnings=known, **given)
+
+        await self._write(work)
+
+    async def fail(self, lease: Lease, decision: Decision) -> Version:
+        """See `JobQueue.fail`."""
+        attempt = token()
+
+        async def work(transaction: Transaction) -> Version:
+            document = await locked(transaction, lease.document_id, self._clock)
+            done = document.number(lease.version)
+            if done is not None and done.node.get("failed_by") == attempt:
+                return done.version  # an earlier run was committed, only its answer was lost
+            version = document.held(lease).version
+            why = {
+                "error": decision.reason,
+                "error_code": decision.code,
+                "process": None,
+                "failed_by": attempt,
+            }
+            if decision.retry_in is None:
+                ended = {**why, "status": str(VersionStatus.FAILED)}
+                await self._give_up(transaction, version, lease.epoch, document.now, ended)
+            else:
+                at = document.now + decision.retry_in
+                pending = str(VersionStatus.PENDING)
+                await self._set(transaction, version, status=pending, claimable_at=at, **why)
+            [row] = await transaction.rows(
+                "version", document=lease.document_id, number=lease.version
+            )
+            return version_of(row["version"])
+
+        return await self._write(work)
+
+    async def release(self, lease: Lease) -> None:
+        """See `JobQueue.release`."""
+
+        async def work(transaction: Transaction) -> None:
+            document = await locked(transaction, lease.document_id, self._clock)
+            version = document.held(lease).version
+            await self._set(
+                transaction,
+                version,
+                status=str(VersionStatus.PENDING),
+                attempt=version.attempt - 1,
+                claimable_at=document.now,
+                process=None,
+            )
+
+        await self._write(work)
+
+    async def release_stalled(self) -> int:
+        """See `JobQueue.release_stalled`."""
+
+        async def work(transaction: Transaction) -> int:
+            now = await self._now(transaction)
+            stalled = await transaction.rows("stalled", now=now)
+            if not stalled:
+                return 0
+            documents = sorted({row["document"] for row in stalled})
+            await transaction.rows("lock_documents", documents=documents, token=token())
+            [row] = await transaction.rows("put_back", stalled=stalled, now=now)
+            return int(row["versions"])
+
+        return await self._write(work)
+
+    async def cancel(self, document_id: str) -> Version | None:
+        """See `JobQueue.cancel`."""
+
+        async def work(transaction: Transaction) -> Version | None:
+            document = await locked(transaction, document_id, self._clock)
+            if not document.versions:
+                return None
+            newest = document.versions[-1].version
+            if newest.status not in _UNFINISHED:
+                return None
+            await self._end(transaction, document_id, document, VersionStatus.CANCELLED)
+            return replace(
+                newest, status=VersionStatus.CANCELLED, retry_at=None, finished_at=document.now
+            )
+
+        return await self._write(work)
+
+    async def version(self, document_id: str, number: int | None = None) -> Version | None:
+        """See `JobQueue.version`."""
+        query = "newest_version" if number is None else "version"
+        rows = await self._read(query, document=document_id, number=number)
+        return version_of(rows[0]["version"]) if rows else None
+
+    async def versions(
+        self, *, status: VersionStatus | None = None, limit: int = 100
+    ) -> list[Version]:
+        """See `JobQueue.versions`."""
+        wanted = None if status is None else str(status)
+        rows = await self._read("newest_versions", status=wanted, limit=limit)
+        return [stored(row["version"]).version for row in rows]
+
+    async def seconds_to_next(self) -> float | None:
+        """See `JobQueue.seconds_to_next`."""
+
+        rows = await self._read("next_claimable")
+        return max(0.0, rows[0]["at"] - time_of(self._clock, rows)) if rows else None
+
+    async def _end(
+        self, transaction: Transaction, id: str, document: Locked, status: VersionStatus
+    ) -> None:
+        """End the unfinished versions of a document."""
+        ended = [one for one in document.versions if one.version.status in _UNFINISHED]
+        if not ended:
+            return
+        await transaction.rows(
+            "end_versions",
+            document=id,
+            numbers=[one.version.number for one in ended],
+            properties={
+                "status": str(status),
+                "finished_at": document.now,
+                "claimable_at": None,
+                "process": None,
+            },
+        )
+        await transaction.rows("unstage", versions=[one.epoch for one in ended])
+
+    async def _give_up(
+        self,
+        transaction: Transaction,
+        version: Version,
+        epoch: int,
+        now: float,
+        ended: dict[str, Any],
+    ) -> None:
+        await transaction.rows(
+            "end_versions",
+            document=version.document_id,
+            numbers=[version.number],
+            properties={**ended, "claimable_at": None, "finished_at": now},
+        )
+        await transaction.rows("unstage", versions=[epoch])
+
+    async def _set(self, transaction: Transaction, version: Version, **properties: Any) -> None:
+        await transaction.rows(
+            "set_version",
+            document=version.document_id,
+            number=version.number,
+            properties=properties,
+        )
+
+    async def _now(self, transaction: Transaction) -> float:
+        if self._clock is not None:
+            return self._clock()
+        return time_of(None, await transaction.rows("server_time"))
+
+    async def _read(self, query: str, **parameters: Any) -> list[Row]:
+        return await self._connection.run(query, workspace=self._workspace, **parameters)
+
+    async def _write(self, work: Work[T]) -> T:
+        return await self._connection.write(work, workspace=self._workspace)

@@ -1,0 +1,412 @@
+"""One consistent view of a workspace: what is visible in memory, and its texts by row.
+
+The rows of a state are never changed once they were shown, so reading them at any later time gives
+what they were. Aggregates do change: they are read as they are now, and where a later write touched
+them, worked out from the evidence of the view instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rag_engine.adapters.neo4j.connection import Connection, Row
+from rag_engine.adapters.neo4j.filters import Matches
+from rag_engine.adapters.neo4j.records import chunk_of, document_of, extraction_of, seen_of
+from rag_engine.adapters.neo4j.resident import Resident
+from rag_engine.core.bm25 import Statistics
+from rag_engine.core.edits import ActiveEdit, Edits
+from rag_engine.core.evidence import SELECTED, majority, selected
+from rag_engine.core.filters import Filter
+from rag_engine.core.ids import ChunkId, EntityId, entity_id
+from rag_engine.core.models import Assertion, Chunk, Document, Entity, Extraction, Mention, Relation
+from rag_engine.core.names import entity_key
+from rag_engine.core.vectors import Mask, best
+from rag_engine.errors import ModelMismatch, StoreUnavailable
+from rag_engine.ports.storage import (
+    MAX_NEIGHBOURS,
+    Adjacency,
+    DocumentPage,
+    Hits,
+    Ids,
+    MentionEvidence,
+    NodeKind,
+    Stats,
+    Vectors,
+)
+
+
+class Neo4jReader:
+    """A `Reader` of one resident state.
+
+    Args:
+        connection: To the database.
+        workspace: Number of the workspace.
+        resident: The state.
+        matches: What the process knows of filters.
+    """
+
+    def __init__(
+        self, connection: Connection, workspace: int, resident: Resident, matches: Matches
+    ) -> None:
+        self._connection = connection
+        self._workspace = workspace
+        self._resident = resident
+        self._matches = matches
+
+    @property
+    def counter(self) -> int:
+        """The write counter of this view."""
+        return self._resident.state.counter
+
+    async def documents(self, ids: Sequence[str]) -> list[Document | None]:
+        """See `Reader.documents`."""
+        known = self._resident.documents
+        found = await self._documents([known[id] for id in dict.fromkeys(ids) if id in known])
+        return [found.get(id) for id in ids]
+
+    async def list_documents(
+        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+    ) -> DocumentPage:
+        """See `Reader.list_documents`."""
+        known = self._resident.documents
+        ids = sorted(known)
+        if filter is not None:
+            matching = set((await self._matching(filter)).tolist())
+            ids = [id for id in ids if known[id] in matching]
+        first = 0 if after is None else bisect_right(ids, after)
+        chosen = ids[first : first + limit]
+        found = await self._documents([known[id] for id in chosen])
+        more = len(ids) > first + limit and bool(chosen)
+        return DocumentPage(
+            documents=tuple(found[id] for id in chosen), next=chosen[-1] if more else None
+        )
+
+    async def chunks(self, ids: Sequence[ChunkId]) -> list[Chunk | None]:
+        """See `Reader.chunks`."""
+        positions = self._resident.chunks.rows(np.array(ids, dtype=np.int64))
+        found = await self._chunks(self._resident.rows_of(np.unique(positions[positions >= 0])))
+        return [found.get(id) for id in ids]
+
+    async def document_chunks(self, document_id: str) -> list[Chunk]:
+        """See `Reader.document_chunks`."""
+        version = self._resident.documents.get(document_id)
+        if version is None:
+            return []
+        mine = (self._resident.chunk_versions == version) & self._resident.chunks.alive
+        found = await self._chunks(self._resident.rows_of(np.flatnonzero(mine)))
+        return sorted(found.values(), key=lambda chunk: chunk.ordinal)
+
+    async def entities(
+        self, ids: Sequence[EntityId], *, filter: Filter | None = None
+    ) -> list[Entity | None]:
+        """See `Reader.entities`."""
+        table = self._resident.entities
+        visible = await self._visible("entity", filter)
+        rows = table.rows(np.array(ids, dtype=np.int64))
+        wanted = table.ids[[row for row in np.unique(rows) if row >= 0 and visible[row]]].tolist()
+        found: dict[int, Entity] = {}
+        if filter is None and wanted:
+            found = await self._aggregates(wanted)
+        late = [EntityId(id) for id in wanted if id not in found]
+        found |= await self._entities_from_evidence(late, await self._visible("chunk", filter))
+        return [found.get(id) for id in ids]
+
+    async def relations(
+        self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
+    ) -> list[Relation]:
+        """See `Reader.relations`."""
+        if filter is None:
+            found = await self._relations_now(id, limit)
+            if found is not None:
+                return found
+        return await self._relations_from_evidence(id, limit, filter)
+
+    async def evidence(
+        self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
+    ) -> list[MentionEvidence]:
+        """See `Reader.evidence`."""
+        visible = await self._visible("chunk", filter)
+        positions = self._resident.mentioning(id, visible)[:limit]
+        seen = await self._seen(self._resident.rows_of(positions))
+        chunks = self._resident.chunks.ids[positions].tolist()
+        return [
+            MentionEvidence(chunk_id=ChunkId(chunk), mention=_mention(one, id))
+            for chunk, one in zip(chunks, seen, strict=True)
+        ]
+
+    async def extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
+        """See `Reader.extractions`."""
+        positions = self._resident.chunks.rows(np.array(ids, dtype=np.int64))
+        known = np.unique(positions[positions >= 0])
+        rows = await self._by_row("chunk_evidence", self._resident.rows_of(known), _row)
+        chunks = self._resident.chunks.ids[known].tolist()
+        found = {
+            chunk: extraction_of(row["extraction"]) for chunk, row in zip(chunks, rows, strict=True)
+        }
+        return [found.get(id) for id in ids]
+
+    async def edits(self) -> list[ActiveEdit]:
+        """See `Reader.edits`."""
+        return list(self._resident.edits)
+
+    async def canonical(self, keys: Sequence[str]) -> list[str]:
+        """See `Reader.canonical`."""
+        edits = Edits.of(one.edit for one in self._resident.edits)
+        return [edits.canonical(key) for key in keys]
+
+    async def search_dense(
+        self, kind: NodeKind, queries: Vectors, k: int, *, filter: Filter | None = None
+    ) -> list[Hits]:
+        """See `Reader.search_dense`."""
+        table = self._resident.table(kind)
+        if queries.shape[1] != table.values.shape[1]:
+            raise ModelMismatch(
+                f"The query has {queries.shape[1]} dimensions, the workspace's vectors have "
+                f"{table.values.shape[1]}. Ask with the model that made them."
+            )
+        visible = await self._visible(kind, filter)
+        found = await asyncio.to_thread(table.search, queries, k, visible)
+        return [Hits(ids=ids, scores=scores) for ids, scores in found]
+
+    async def search_text(
+        self, tokens: Sequence[str], k: int, *, filter: Filter | None = None
+    ) -> Hits:
+        """See `Reader.search_text`."""
+        visible = await self._visible("chunk", filter)
+        return await asyncio.to_thread(self._search_text, tokens, k, visible)
+
+    def _search_text(self, tokens: Sequence[str], k: int, visible: Mask) -> Hits:
+        postings, chunks = self._resident.postings, self._resident.chunks
+        total = postings.scores(tokens, postings.statistics(tokens, chunks.alive))
+        found = np.flatnonzero((total > 0) & visible)
+        ids, scores = best(chunks.ids[found], total[found], k)
+        return Hits(ids=ids, scores=scores)
+
+    async def statistics(self, tokens: Sequence[str]) -> Statistics:
+        """See `Reader.statistics`."""
+        alive = self._resident.chunks.alive
+        return await asyncio.to_thread(self._resident.postings.statistics, tokens, alive)
+
+    async def adjacency(
+        self, kind: NodeKind, ids: Ids, *, filter: Filter | None = None
+    ) -> Adjacency:
+        """See `Reader.adjacency`."""
+        resident = self._resident
+        visible = await self._visible("chunk", filter)
+        rows = resident.table(kind).rows(ids)
+        if kind == "chunk":
+            found = resident.graph.of_chunks(rows, visible, MAX_NEIGHBOURS)
+            others = resident.entities.ids
+        else:
+            chunks = resident.chunks.ids
+            found = resident.graph.of_entities(rows, visible, chunks, MAX_NEIGHBOURS)
+            others = chunks
+        offsets, neighbours, weights, degrees = found
+        return Adjacency(
+            offsets=offsets,
+            neighbours=others[neighbours],
+            weights=weights.astype(np.int64),
+            degrees=degrees,
+        )
+
+    async def vectors(self, kind: NodeKind, ids: Ids) -> Vectors:
+        """See `Reader.vectors`."""
+        return self._resident.table(kind).vectors(ids)
+
+    async def stats(self) -> Stats:
+        """See `Reader.stats`."""
+        resident = self._resident
+        alive = resident.chunks.alive
+        mentions = np.diff(resident.graph.forward.offsets)
+        fields = Counter(name for names in resident.fields.values() for name in names)
+        model = await self._model() if resident.documents else None
+        return Stats(
+            documents=len(resident.documents),
+            chunks=int(np.count_nonzero(alive)),
+            entities=int(np.count_nonzero(resident.entities.alive)),
+            relations=resident.state.relations,
+            mentions=int(mentions[alive].sum()),
+            assertions=int(resident.chunk_assertions[alive].sum()),
+            fields={name: fields[name] for name in sorted(fields)},
+            model=model,
+        )
+
+    async def _model(self) -> str:
+        rows = await self._rows("model")
+        return str(rows[0]["model"])
+
+    # What is visible under a filter
+
+    async def _matching(self, filter_: Filter) -> Ids:
+        """Rows of the visible versions that match, ascending."""
+
+        async def ask(leaves: Sequence[Mapping[str, Any]]) -> list[Row]:
+            return await self._rows("matching_versions", leaves=leaves)
+
+        versions = self._resident.versions
+        return await self._matches.matching(filter_, self.counter, versions, ask)
+
+    async def _visible(self, kind: NodeKind, filter_: Filter | None) -> Mask:
+        if filter_ is None:
+            return self._resident.table(kind).alive
+        # As text, in which `True`, `1` and `1.0` differ.
+        name = repr(filter_)
+        if (kind, name) in self._resident.masks:
+            return self._resident.masks[kind, name]
+        return self._resident.visible(kind, name, await self._matching(filter_))
+
+    # Records by row
+
+    async def _by_row(
+        self, query: str, rows: Sequence[int], row_of: Callable[[Row], int]
+    ) -> list[Row]:
+        """What a statement returns for each of some rows, in their order.
+
+        Raises:
+            StoreUnavailable: The view is so old that some are not kept any more.
+        """
+        if not rows:
+            return []
+        listed = await self._rows(query, rows=rows)
+        found = {row_of(one): one for one in listed}
+        if len(found) < len(set(rows)):
+            raise StoreUnavailable(
+                "What was read was replaced or deleted so long ago that it is not kept any more. "
+                "Ask again."
+            )
+        return [found[row] for row in rows]
+
+    async def _documents(self, rows: Sequence[int]) -> dict[str, Document]:
+        found = await self._by_row("version_records", rows, lambda one: one["version"]["row"])
+        documents = [document_of(one["version"]) for one in found]
+        return {document.id: document for document in documents}
+
+    async def _chunks(self, rows: Sequence[int]) -> dict[int, Chunk]:
+        found = await self._by_row("chunk_records", rows, lambda one: one["chunk"]["row"])
+        chunks = [chunk_of(one["chunk"]) for one in found]
+        return {chunk.id: chunk for chunk in chunks}
+
+    async def _seen(self, rows: Sequence[int]) -> list[Extraction]:
+        return [seen_of(one) for one in await self._by_row("chunk_evidence", rows, _row)]
+
+    # Aggregates: as they are now, or from the evidence of the view
+
+    async def _aggregates(self, ids: Sequence[int]) -> dict[int, Entity]:
+        """Entities as the database has them, without those that were touched since."""
+
+        rows = await self._rows("entities", ids=ids, selected=SELECTED)
+        same = await self._untouched(row["id"] for row in rows)
+        return {row["id"]: _entity(row) for row in rows if row["id"] in same}
+
+    async def _untouched(self, ids: Iterable[int]) -> set[int]:
+        """Those entities that no write after this view has touched, up to now."""
+        rows = await self._rows("changes_of_entities", ids=sorted(set(ids)))
+        return {row["id"] for row in rows if row["changed"] <= self.counter}
+
+    async def _relations_now(self, id: EntityId, limit: int) -> list[Relation] | None:
+        """Relations as the database has them, or `None` if something was touched since."""
+        rows = await self._rows("relations", id=id, limit=limit, selected=SELECTED)
+        involved = {id, *(row["target"] for row in rows)}
+        if not await self._untouched(involved) >= involved:
+            return None
+        return [
+            Relation(
+                source=id,
+                target=EntityId(row["target"]),
+                target_name=row["name"],
+                assertions=row["assertions"],
+                weight=row["weight"],
+                keywords=tuple(row["keywords"]),
+                descriptions=tuple(row["descriptions"]),
+            )
+            for row in rows
+        ]
+
+    async def _entities_from_evidence(
+        self, ids: Sequence[EntityId], visible: Mask
+    ) -> dict[int, Entity]:
+        places = {id: self._resident.mentioning(id, visible) for id in ids}
+        if not places:
+            return {}
+        every = np.unique(np.concatenate(list(places.values())))
+        seen = dict(
+            zip(every.tolist(), await self._seen(self._resident.rows_of(every)), strict=True)
+        )
+        return {
+            id: _entity_of(id, [_mention(seen[place], id) for place in found.tolist()])
+            for id, found in places.items()
+            if len(found)
+        }
+
+    async def _relations_from_evidence(
+        self, id: EntityId, limit: int, filter_: Filter | None
+    ) -> list[Relation]:
+        visible = await self._visible("chunk", filter_)
+        positions = self._resident.mentioning(id, visible)
+        grouped: dict[EntityId, list[Assertion]] = defaultdict(list)
+        for one in await self._seen(self._resident.rows_of(positions)):
+            for assertion in one.assertions:
+                ends = {_id(assertion.source), _id(assertion.target)}
+                if id in ends:
+                    [other] = ends - {id}
+                    grouped[other].append(assertion)
+        weights = {other: sum(a.weight for a in found) for other, found in grouped.items()}
+        chosen = sorted(grouped, key=lambda other: (-weights[other], other))[:limit]
+        entities = await self.entities(chosen, filter=filter_)
+        return [
+            Relation(
+                source=id,
+                target=entity.id,
+                target_name=entity.name,
+                assertions=len(grouped[entity.id]),
+                weight=weights[entity.id],
+                keywords=selected(one.keywords for one in grouped[entity.id]),
+                descriptions=selected(one.description for one in grouped[entity.id]),
+            )
+            for entity in entities
+            if entity is not None
+        ]
+
+    async def _rows(self, query: str, **parameters: Any) -> list[Row]:
+        return await self._connection.run(query, workspace=self._workspace, **parameters)
+
+
+def _row(one: Mapping[str, Any]) -> int:
+    return int(one["row"])
+
+
+def _id(name: str) -> EntityId:
+    return entity_id(entity_key(name))
+
+
+def _mention(seen: Extraction, id: EntityId) -> Mention:
+    """The mention of an entity in the evidence of a chunk that has one."""
+    return next(one for one in seen.mentions if _id(one.name) == id)
+
+
+def _entity(row: Row) -> Entity:
+    return Entity(
+        id=EntityId(row["id"]),
+        key=row["key"],
+        name=row["name"],
+        type=row["type"],
+        mentions=row["mentions"],
+        descriptions=tuple(row["descriptions"]),
+    )
+
+
+def _entity_of(id: EntityId, mentions: Sequence[Mention]) -> Entity:
+    return Entity(
+        id=id,
+        key=entity_key(mentions[0].name),
+        name=majority(Counter(one.name for one in mentions).items()),
+        type=majority(Counter(one.type for one in mentions if one.type).items()),
+        mentions=len(mentions),
+        descriptions=selected(one.description for one in mentions),
+    )

@@ -1,0 +1,319 @@
+"""A workspace's store in Neo4j."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, Work
+from rag_engine.adapters.neo4j.edits import Editor, InForce, KnownEdits
+from rag_engine.adapters.neo4j.filters import Matches
+from rag_engine.adapters.neo4j.leases import Clock, Locked, StoredVersion, stored, time_of, token
+from rag_engine.adapters.neo4j.ledger import Change, apply
+from rag_engine.adapters.neo4j.outdated import Outdated
+from rag_engine.adapters.neo4j.reader import Neo4jReader
+from rag_engine.adapters.neo4j.records import (
+    chunk_properties,
+    chunk_row,
+    document_of,
+    extraction_of,
+    field_properties,
+    pack_vector,
+    seen_of,
+)
+from rag_engine.adapters.neo4j.resident import Residents, State, state_of
+from rag_engine.core.edits import Edit
+from rag_engine.core.evidence import canonical
+from rag_engine.core.ids import entity_id
+from rag_engine.core.models import Stage, Version, VersionStatus
+from rag_engine.core.names import entity_key
+from rag_engine.errors import LeaseLost, ModelMismatch
+from rag_engine.ports.queue import Lease
+from rag_engine.ports.storage import ChunkEvidence, Reader, Vectors
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Basis:
+    """What a write rests on.
+
+    Attributes:
+        state: Of the workspace.
+        edits: In force at it.
+        chunks: Rows of the versions asked for.
+        names: Vectors of the entity keys that these versions staged.
+    """
+
+    state: State
+    edits: InForce
+    chunks: Sequence[Mapping[str, Any]]
+    names: Mapping[str, bytes | None]
+
+
+class Neo4jStore:
+    """See `Store`. Staged chunks are records without the labels that people and readers look for.
+
+    Args:
+        connection: To the database.
+        workspace: Number of the workspace.
+        dimensions: Of its vectors.
+        clock: Of leases.
+        kept_seconds: How long what is gone can still be read by who began before.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        workspace: int,
+        *,
+        dimensions: int,
+        clock: Clock,
+        kept_seconds: float,
+    ) -> None:
+        self._connection = connection
+        self._workspace = workspace
+        self._dimensions = dimensions
+        self._clock = clock
+        self._residents = Residents(connection, workspace, dimensions)
+        self._matches = Matches()
+        self._edits = KnownEdits()
+        self._outdated = Outdated(connection, workspace, kept_seconds)
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Reader]:
+        """See `Store.snapshot`."""
+        resident = await self._residents.now()
+        yield Neo4jReader(self._connection, self._workspace, resident, self._matches)
+
+    async def stage(self, lease: Lease, evidence: Sequence[ChunkEvidence]) -> list[str]:
+        """See `Store.stage`."""
+        chunks: list[dict[str, Any]] = []
+        keys: set[str] = set()
+        for one in evidence:
+            self._check(one.vector)
+            extraction = canonical(one.extraction)
+            keys.update(entity_key(mention.name) for mention in extraction.mentions)
+            row = chunk_row(lease.epoch, one.chunk.ordinal)
+            chunks.append({"row": row, "properties": chunk_properties(one, extraction)})
+        names = [{"id": entity_id(key), "key": key} for key in sorted(keys)]
+
+        staged = await self._staged("stage", lease, chunks=chunks, names=names)
+        return sorted(staged["missing"])
+
+    async def stage_names(self, lease: Lease, keys: Sequence[str], vectors: Vectors) -> None:
+        """See `Store.stage_names`."""
+        for vector in vectors:
+            self._check(vector)
+        names = [
+            {"id": entity_id(key), "vector": pack_vector(vector)}
+            for key, vector in zip(keys, vectors, strict=True)
+        ]
+
+        await self._staged("stage_names", lease, names=names)
+
+    async def _staged(self, query: str, lease: Lease, **parameters: Any) -> Row:
+        """Run one statement that stages something if the lease is held."""
+        rows = await self._connection.run(
+            query,
+            workspace=self._workspace,
+            write=True,
+            document=lease.document_id,
+            number=lease.version,
+            version=lease.epoch,
+            token=token(),
+            now=None if self._clock is None else self._clock(),
+            **parameters,
+        )
+        if not rows or not rows[0]["held"]:
+            versions = tuple(stored(row["version"]) for row in rows)
+            raise Locked(versions=versions, now=rows[0]["now"] if rows else 0.0).lost(lease)
+        return rows[0]
+
+    async def finish(self, lease: Lease) -> Version:
+        """See `Store.finish`."""
+        attempt = token()
+
+        async def work(transaction: Transaction) -> Version:
+            rows = await transaction.rows(
+                "finish_basis", document=lease.document_id, version=lease.epoch, token=token()
+            )
+            versions = tuple(stored(node) for row in rows for node in row["versions"])
+            document = Locked(versions=versions, now=time_of(self._clock, rows))
+            done = document.number(lease.version)
+            if done is not None and done.node.get("finished_by") == attempt:
+                return done.version  # an earlier run was committed, only its answer was lost
+            found = _newest(document, lease)
+            basis = await self._basis_of(transaction, rows[0])
+            return await self._finish(transaction, document, found, basis, attempt)
+
+        version = await self._write(work)
+        await self._outdated.remove_some()
+        return version
+
+    async def _finish(
+        self,
+        transaction: Transaction,
+        document: Locked,
+        found: StoredVersion,
+        basis: _Basis,
+        attempt: str,
+    ) -> Version:
+        before, row = document.shown, found.epoch
+        change = Change(edits=basis.edits.together, names={**basis.names, **basis.edits.vectors})
+        staged = [one for one in basis.chunks if one["version"] == row]
+        for one in sorted(staged, key=lambda one: one["ordinal"]):
+            change.appear(one["row"], found.version.document_id, extraction_of(one["extraction"]))
+        for one in basis.chunks:
+            if one["version"] != row:
+                change.vanish(one["row"], seen_of(one))
+        change.shown = [row]
+        change.gone = [before.row] if before is not None and before.row is not None else []
+        version = replace(
+            found.version,
+            status=VersionStatus.INDEXED,
+            stage=Stage.WRITE,
+            error=None,
+            error_code=None,
+            chunks=len(staged),
+            finished_at=document.now,
+        )
+        await self._show(transaction, version, before, row, attempt)
+        await apply(transaction, change, basis.state)
+        return version
+
+    async def _show(
+        self,
+        transaction: Transaction,
+        version: Version,
+        before: StoredVersion | None,
+        row: int,
+        attempt: str,
+    ) -> None:
+        """Make a version the one that its document shows, and forget those before it."""
+        now = version.finished_at
+        properties: dict[str, Any] = {
+            "row": row,
+            "status": str(version.status),
+            "stage": str(version.stage),
+            "error": None,
+            "error_code": None,
+            "chunks": version.chunks,
+            "claimable_at": None,
+            "process": None,
+            "finished_at": now,
+            "finished_by": attempt,
+            "created_at": before.node["created_at"] if before else now,
+        }
+        node = {
+            "document_id": version.document_id,
+            "source": version.submission.source,
+            "root": version.submission.root,
+            "submitted_title": version.submission.title,
+            "title": version.title,
+            "media_type": version.media_type,
+            "metadata": "{}",
+            "number": version.number,
+            "content_hash": version.submission.content_hash,
+            "size": version.submission.size,
+            **properties,
+        }
+        document = replace(document_of(node), metadata=version.submission.metadata)
+        properties |= field_properties(document)
+        await transaction.rows(
+            "show_version",
+            document=version.document_id,
+            number=version.number,
+            properties=properties,
+        )
+
+    async def _basis(self, transaction: Transaction, versions: Sequence[int]) -> _Basis:
+        [row] = await transaction.rows("write_basis", versions=versions)
+        return await self._basis_of(transaction, row)
+
+    async def _basis_of(self, transaction: Transaction, row: Row) -> _Basis:
+        state = state_of(row["state"])
+        edits = await self._edits.at(transaction, state)
+        names = {one["key"]: one["vector"] for one in row["names"]}
+        return _Basis(state=state, edits=edits, chunks=row["chunks"], names=names)
+
+    def _check(self, vector: Vectors) -> None:
+        if vector.shape != (self._dimensions,):
+            raise ModelMismatch(
+                f"A vector has shape {vector.shape}, the workspace's have ({self._dimensions},). "
+                "Embed with the model that made them."
+            )
+
+    async def delete(self, document_ids: Sequence[str]) -> int:
+        """See `Store.delete`."""
+        asked = sorted(set(document_ids))
+        forgotten: list[str] = []
+
+        async def work(transaction: Transaction) -> int:
+            rows = await transaction.rows("lock_documents", documents=asked, token=token())
+            found = [row["id"] for row in rows]
+            if not found and forgotten:
+                return len(forgotten)  # an earlier run was committed, only its answer was lost
+            forgotten[:] = found
+            if found:
+                await self._delete(transaction, found)
+            return len(found)
+
+        count = await self._write(work)
+        await self._outdated.remove_some()
+        return count
+
+    async def _delete(self, transaction: Transaction, documents: Sequence[str]) -> None:
+        versions = await transaction.rows("versions_of_documents", documents=documents)
+        shown = [row["row"] for row in versions if row["row"] is not None]
+        waiting = [row["epoch"] for row in versions if row["row"] is None]
+        if waiting:
+            await transaction.rows("unstage", versions=waiting)
+        if not shown:
+            await transaction.rows("forget_documents", documents=documents)
+            return
+        basis = await self._basis(transaction, shown)
+        change = Change(gone=shown)
+        for one in basis.chunks:
+            change.vanish(one["row"], seen_of(one))
+        await transaction.rows("forget_documents", documents=documents)
+        await apply(transaction, change, basis.state)
+
+    async def edit(self, edit: Edit, vectors: Vectors) -> bool:
+        """See `Store.edit`."""
+        for vector in vectors:
+            self._check(vector)
+        packed = [pack_vector(vector) for vector in vectors]
+
+        async def work(transaction: Transaction) -> bool:
+            now = time_of(self._clock, await transaction.rows("server_time"))
+            return await Editor(transaction).put(edit, packed, now)
+
+        return await self._write(work)
+
+    async def undo(self, edit_id: str) -> bool:
+        """See `Store.undo`."""
+
+        async def work(transaction: Transaction) -> bool:
+            return await Editor(transaction).take_back(edit_id)
+
+        return await self._write(work)
+
+    async def aclose(self) -> None:
+        """See `Store.aclose`: the connection belongs to the `Control`."""
+
+    async def _write(self, work: Work[T]) -> T:
+        return await self._connection.write(work, workspace=self._workspace)
+
+
+def _newest(document: Locked, lease: Lease) -> StoredVersion:
+    found = document.held(lease)
+    newest = document.versions[-1].version.number
+    if newest != lease.version:
+        raise LeaseLost(
+            f"Version {newest} of {lease.document_id!r} was requested after version "
+            f"{lease.version}. Stop working on the older one."
+        )
+    return found
