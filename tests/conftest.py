@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, Phase, settings
+
+import neo4j_server
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -17,6 +20,7 @@ pytest.register_assert_rewrite("rag_engine.testing")
 
 # Read now: the tests themselves see no variable that begins with RAG_.
 _DATA_REQUIRED = bool(os.environ.get("RAG_REQUIRE_DATA"))
+_NEO4J_REQUIRED = bool(os.environ.get("RAG_REQUIRE_NEO4J"))
 
 _OURS = [
     name for name in ("rag_engine", "rag_engine_cli", "rag_engine_lightrag") if find_spec(name)
@@ -47,8 +51,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test sees the defaults, whatever the developer has set."""
     for name in list(os.environ):
-        if name.startswith("RAG_"):
+        if name.startswith(("RAG_", "NEO4J_")):
             monkeypatch.delenv(name)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the Neo4j server now, so that no test's time goes into it."""
+    if (
+        any("neo4j" in item.name for item in session.items)
+        and not session.config.option.collectonly
+    ):
+        with suppress(neo4j_server.NoServer):
+            neo4j_server.server()
 
 
 @pytest.fixture(autouse=True)
@@ -72,12 +86,15 @@ def pytest_runtest_makereport(
     """With `RAG_REQUIRE_DATA` a test that was skipped for want of data or of a store has failed.
 
     A missing store or data set is a visible skip on a developer's machine, and a hole in CI. Such
-    skips begin with "no": "No store 'x'", "no parser samples at …".
+    skips begin with "no": "No store 'x'", "no parser samples at …". Those that want a Neo4j server
+    have failed with `RAG_REQUIRE_NEO4J`.
     """
     report = yield
-    if _DATA_REQUIRED and report.skipped and not hasattr(report, "wasxfail"):
+    if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        if reason.removeprefix("Skipped: ").lower().startswith("no "):
+        reason = reason.removeprefix("Skipped: ").lower()
+        server = reason.startswith("no store 'neo4j'")
+        if reason.startswith("no ") and (_NEO4J_REQUIRED if server else _DATA_REQUIRED):
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} must not be skipped here: {reason}"
     return report

@@ -7,10 +7,13 @@ import tempfile
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
+import neo4j_server
 from rag_engine.adapters.memory import MemoryControl
+from rag_engine.adapters.neo4j import Address, Neo4jControl
 from rag_engine.testing.drafts import DIMENSIONS, MODEL
 
 if TYPE_CHECKING:
@@ -19,7 +22,8 @@ if TYPE_CHECKING:
     from rag_engine.adapters.memory.tables import Tables
     from rag_engine.ports.storage import Control, Workspace
 
-STORES = ("memory", "sqlite")
+EMBEDDED = ("memory", "sqlite")
+STORES = (*EMBEDDED, "neo4j")
 
 
 class MissingStore(Exception):
@@ -72,7 +76,43 @@ class SqlitePlace:
         self._clock.now += seconds
 
 
-Fixed = MemoryPlace | SqlitePlace
+class Neo4jPlace:
+    """Workspaces in a namespace of their own on the server of this run."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        del folder
+        self._address = neo4j_address()
+        self._clock = clock
+        self._namespace = uuid4().hex
+
+    def __call__(self, *, model: str = MODEL, dimensions: int = DIMENSIONS) -> Control:
+        return Neo4jControl(
+            self._address,
+            model=model,
+            dimensions=dimensions,
+            namespace=self._namespace,
+            clock=self._clock,
+            indexed=False,
+        )
+
+    async def pass_time(self, seconds: float) -> None:
+        self._clock.now += seconds
+
+
+def neo4j_address() -> Address:
+    """The address of the server of this run.
+
+    Raises:
+        MissingStore: There is none.
+    """
+    try:
+        server = neo4j_server.server()
+    except neo4j_server.NoServer as error:
+        raise MissingStore(f"No store 'neo4j': {error}.") from error
+    return Address(uri=server.uri, username=server.username, password=server.password)
+
+
+Fixed = MemoryPlace | SqlitePlace | Neo4jPlace
 
 
 def place(store: str, folder: Path, clock: Clock | None = None) -> Fixed:
@@ -81,7 +121,7 @@ def place(store: str, folder: Path, clock: Clock | None = None) -> Fixed:
     Raises:
         MissingStore: It cannot be made here.
     """
-    kind = {"memory": MemoryPlace, "sqlite": SqlitePlace}[store]
+    kind = {"memory": MemoryPlace, "sqlite": SqlitePlace, "neo4j": Neo4jPlace}[store]
     return kind(folder, clock or Clock())
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import places
 from rag_engine.adapters.models.fake import HashEmbedder, ScriptedChat
 from rag_engine.testing.blobs_contract import BlobsContract
 from rag_engine.testing.control_contract import ControlContract
@@ -18,6 +19,7 @@ from rag_engine.testing.store_contract import StoreContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from rag_engine.ports.models import ChatModel, Embedder
     from rag_engine.ports.storage import Blobs, Control
@@ -38,9 +40,9 @@ class WrappedPlace:
 
 
 class Wrapping:
-    @pytest.fixture
-    def control(self, control: Place) -> Place:
-        return WrappedPlace(control)
+    @pytest.fixture(params=places.EMBEDDED)
+    def control(self, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+        return WrappedPlace(places.place(request.param, tmp_path))
 
 
 class TestControl(Wrapping, ControlContract):

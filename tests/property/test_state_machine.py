@@ -1,8 +1,9 @@
-"""SQLite against the reference store, step by step: the same answers to everything, always.
+"""Each store against the reference, step by step: the same answers to everything, always.
 
-`OPERATIONS` (default 2,000) says how many steps to take at least, and `SEED` (default 1) which: each
-round takes about 500 of the next seed, and prints it. Half of them run with thresholds so small
-that a few documents count as a large workspace. `make soak` takes many more.
+`OPERATIONS` (default 2,000; a fifth of that on Neo4j) says how many steps to take at least, and
+`SEED` (default 1) which: each round takes about 500 of the next seed, and prints it. Half of them
+run with thresholds so small that a few documents count as a large workspace. `make soak` takes many
+more.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import hypothesis
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -30,8 +31,10 @@ from hypothesis.stateful import (
 )
 
 import places
+from rag_engine.adapters.neo4j import filters
+from rag_engine.adapters.neo4j import resident as neo4j_resident
 from rag_engine.adapters.sqlite import resident, store
-from rag_engine.core import mentions
+from rag_engine.core import mentions, postings
 from rag_engine.core.bm25 import Statistics
 from rag_engine.core.filters import Exists, Filter, In, Not
 from rag_engine.core.ids import chunk_id
@@ -61,7 +64,7 @@ _ROUND = settings(
 )
 _TOLERANCE = 1e-6
 _ASKED_AGAIN = (Exists("author"), Not(Exists("author")), In("year", (True,)), In("year", (1,)))
-_SAME = "the reference and SQLite differ"
+_SAME = "the reference and the store differ"
 
 
 class Side:
@@ -103,6 +106,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     jobs = Bundle("jobs")
     snapshots = Bundle("snapshots")
+    store = "sqlite"
     steps = 0
     seen: ClassVar[Counter[VersionStatus]] = Counter()
 
@@ -112,7 +116,8 @@ class StoreMachine(RuleBasedStateMachine):
         folder = self._cleanup.enter_context(places.folder())
         self._runner = self._cleanup.enter_context(asyncio.Runner())
         self._clock = places.Clock(tick=0.0)
-        self._sides = [Side(places.place(name, folder, self._clock)) for name in places.STORES]
+        names = ("memory", self.store)
+        self._sides = [Side(places.place(name, folder, self._clock)) for name in names]
         self._drafts: dict[tuple[str, int], Draft] = {}
         self._before: dict[int, Any] = {}
         self._made: set[str] = set()
@@ -403,25 +408,44 @@ def _plain(value: Any) -> Any:
 def thresholds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Tiny thresholds take the ways that otherwise only large workspaces take."""
     if request.param == "tiny":
-        monkeypatch.setattr(resident, "_KEPT", 1)
-        monkeypatch.setattr(resident, "_MASKS", 2)
-        monkeypatch.setattr(resident, "_MANY", 4)
+        for kept in (resident, neo4j_resident):
+            monkeypatch.setattr(kept, "_KEPT", 1)
+            monkeypatch.setattr(kept, "_MASKS", 2)
+            monkeypatch.setattr(kept, "_MANY", 4)
         monkeypatch.setattr(store, "_LOGGED", 1)
         monkeypatch.setattr(mentions, "_TAIL", 3)
+        monkeypatch.setattr(postings, "_TAIL", 3)
+        monkeypatch.setattr(filters, "_REMEMBERED", 2)
     return str(request.param)
+
+
+def _hold(store: str, thresholds: str, operations: int, round_: settings) -> None:
+    StoreMachine.store = store
+    StoreMachine.steps = 0
+    StoreMachine.seen.clear()
+    seed = SEED
+    while StoreMachine.steps < operations:
+        print(f"{thresholds}: SEED={seed}, {StoreMachine.steps} of {operations}", flush=True)
+        machine = hypothesis.seed(f"{thresholds} {seed}")(StoreMachine)
+        run_state_machine_as_test(machine, settings=round_)
+        seed += 1
+    print(f"{StoreMachine.steps} states compared, versions seen: {dict(StoreMachine.seen)}")
+    assert {VersionStatus.INDEXED, VersionStatus.SUPERSEDED} <= StoreMachine.seen.keys()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_sqlite_holds_against_the_reference(thresholds: str) -> None:
-    StoreMachine.steps = 0
-    StoreMachine.seen.clear()
-    seed = SEED
-    while StoreMachine.steps < OPERATIONS // 2:
-        print(f"{thresholds}: SEED={seed}, {StoreMachine.steps} of {OPERATIONS // 2}", flush=True)
-        run_state_machine_as_test(
-            hypothesis.seed(f"{thresholds} {seed}")(StoreMachine), settings=_ROUND
-        )
-        seed += 1
-    print(f"{StoreMachine.steps} states compared, versions seen: {dict(StoreMachine.seen)}")
-    assert {VersionStatus.INDEXED, VersionStatus.SUPERSEDED} <= StoreMachine.seen.keys()
+    _hold("sqlite", thresholds, OPERATIONS // 2, _ROUND)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0)
+def test_neo4j_holds_against_the_reference(thresholds: str) -> None:
+    try:
+        places.neo4j_address()
+    except places.MissingStore as error:
+        pytest.skip(str(error))
+    # Shrinking takes the server hours.
+    unshrunk = settings(_ROUND, max_examples=5, phases=[Phase.generate])
+    _hold("neo4j", thresholds, OPERATIONS // 10, unshrunk)

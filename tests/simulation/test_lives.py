@@ -31,7 +31,7 @@ EVENTS = {
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("store", places.STORES)
+@pytest.mark.parametrize("store", places.EMBEDDED)
 def test_every_promise_holds_after_every_step(store: str) -> None:
     lives = int(SIMULATIONS) if SIMULATIONS else FEW[store]
     seen: Counter[str] = Counter()
@@ -41,7 +41,7 @@ def test_every_promise_holds_after_every_step(store: str) -> None:
     assert lives < FEW[store] or seen.keys() >= EVENTS, EVENTS - seen.keys()
 
 
-@pytest.mark.parametrize("store", places.STORES)
+@pytest.mark.parametrize("store", places.EMBEDDED)
 def test_a_seed_is_one_life_to_the_last_step(store: str) -> None:
     """In processes of their own, in which strings hash in different ways."""
     program = Path(__file__).with_name("life.py")

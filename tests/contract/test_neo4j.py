@@ -1,0 +1,436 @@
+"""What the store on Neo4j promises beyond the ports: costs, old views, interleaved writes, people's
+own Cypher."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from neo4j import exceptions
+
+import places
+from rag_engine.adapters.neo4j import Neo4jControl, connection, outdated
+from rag_engine.adapters.neo4j.connection import Connection
+from rag_engine.adapters.neo4j.migrations import LATEST, migrate
+from rag_engine.core.edits import Alias
+from rag_engine.core.models import Extraction, Mention, Stage, VersionStatus
+from rag_engine.errors import ConfigurationError, StoreTooNew, StoreUnavailable
+from rag_engine.settings import load
+from rag_engine.testing.drafts import (
+    DIMENSIONS,
+    LEASE,
+    MODEL,
+    WORKER,
+    Draft,
+    Passage,
+    claim,
+    id_of,
+    ingest,
+    int64,
+    lattice,
+    mentioning,
+    put,
+    stage,
+    told,
+    work,
+)
+from rag_engine.testing.observation import differences, observe, observed
+from rag_engine.testing.store_contract import A2, A, B
+from rag_engine.wiring import control_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from rag_engine.adapters.neo4j import Address
+    from rag_engine.ports.storage import Control, Workspace
+
+BROWSER = Path(__file__).parents[2] / "docs/how-to/use-neo4j.md"
+
+
+class Sent:
+    """The statements that were sent, by name."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __call__(self, name: str) -> None:
+        self.names.append(name)
+
+    def taken(self) -> list[str]:
+        names, self.names = self.names, []
+        return names
+
+
+@pytest.fixture
+def address() -> Address:
+    try:
+        return places.neo4j_address()
+    except places.MissingStore as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def sent() -> Sent:
+    return Sent()
+
+
+@pytest.fixture
+async def opening(address: Address, sent: Sent) -> AsyncIterator[Callable[..., Neo4jControl]]:
+    """Opens controls over one namespace, and closes them."""
+    namespace, controls = uuid4().hex, list[Neo4jControl]()
+
+    def make(**how: Any) -> Neo4jControl:
+        given = {"namespace": namespace, "indexed": False, "count": sent, **how}
+        controls.append(Neo4jControl(address, model=MODEL, dimensions=DIMENSIONS, **given))
+        return controls[-1]
+
+    yield make
+    for control in controls:
+        await control.aclose()
+
+
+@pytest.fixture
+async def workspace(opening: Callable[..., Neo4jControl]) -> Workspace:
+    return await opening().open("default", create=True)
+
+
+# What it costs
+
+
+async def test_a_document_and_a_question_cost_a_bounded_number_of_round_trips(
+    workspace: Workspace, sent: Sent
+) -> None:
+    """However large the document. Beginning a transaction is a round trip too, and committing it."""
+    passages = tuple(
+        Passage(text=f"Ann met B{n}", extraction=told("Ann", f"B{n}", pairs=[("Ann", f"B{n}")]))
+        for n in range(60)
+    )
+    large, small = Draft(id="large", passages=passages), Draft(id="small", passages=passages[:1])
+    counts = {}
+    for draft in (small, large, replace(large, title="again")):
+        await workspace.queue.accept(draft.submission)
+        lease = (await claim(workspace)).lease
+        await workspace.queue.checkpoint(lease, Stage.PARSE, media_type="text/plain")
+        sent.taken()
+        await stage(workspace.store, lease, draft.evidence(lease.version))
+        await workspace.store.finish(lease)
+        counts[draft.title, draft.id] = sent.taken()
+    for names in counts.values():
+        print(names)
+        assert max(Counter(names).values()) == 1
+        assert len(names) <= 12
+    async with workspace.store.snapshot():
+        sent.taken()
+    async with workspace.store.snapshot() as reader:
+        hits = await reader.search_text(["ann"], 20)
+        await reader.search_dense("chunk", lattice("x")[None, :], 20)
+        await reader.search_dense("entity", lattice("x")[None, :], 20)
+        await reader.adjacency("chunk", hits.ids)
+        found = await reader.chunks(hits.ids.tolist())
+        await reader.documents([one.document_id for one in found if one])
+        await reader.entities([id_of("Ann"), *(id_of(f"B{n}") for n in range(20))])
+        await reader.relations(id_of("Ann"))
+        await reader.canonical(["ann"])
+    names = sent.taken()
+    print(names)
+    assert len(names) <= 8
+
+
+# Old views
+
+
+async def test_a_view_that_is_too_old_says_so_and_others_are_exact(
+    opening: Callable[..., Neo4jControl], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outdated, "_BATCH", 2)
+    workspace = await opening(kept_seconds=0.0).open("default", create=True)
+    behind = await opening().open("default")
+    await ingest(workspace, A, B)
+    await put(workspace.store, Alias(source="Bob", target="Rob"))
+    async with workspace.store.snapshot() as old, behind.store.snapshot():
+        before = await observe(old)
+        await workspace.store.undo(Alias(source="Bob", target="Rob").id)
+        await asyncio.sleep(0.01)
+        await ingest(workspace, A2)
+        await workspace.store.delete(["b"])
+        await ingest(workspace, mentioning("c", "Cid"), mentioning("d", "Dan"))
+        for _ in range(6):
+            await workspace.store.delete(["nobody"])
+        with pytest.raises(StoreUnavailable, match="Ask again"):
+            await old.document_chunks("b")
+        assert before["stats"] == (await observe_stats(old))
+    fresh = await opening().open("default")
+    assert differences(await observed(behind), await observed(fresh)) == []
+    assert differences(await observed(workspace), await observed(fresh)) == []
+    async with fresh.store.snapshot() as reader:
+        assert [one.id for one in (await reader.list_documents()).documents] == ["a", "c", "d"]
+
+
+async def observe_stats(reader: Any) -> object:
+    from dataclasses import asdict
+
+    return asdict(await reader.stats())
+
+
+async def test_aggregates_that_changed_since_are_worked_out_from_the_view(
+    workspace: Workspace, sent: Sent
+) -> None:
+    await ingest(workspace, A, B)
+    async with workspace.store.snapshot() as old:
+        before = await old.entities([id_of("river"), id_of("Ann")]), await old.relations(
+            id_of("Bob")
+        )
+        await workspace.store.delete(["a"])
+        sent.taken()
+        assert await old.entities([id_of("river"), id_of("Ann")]) == before[0]
+        assert await old.relations(id_of("Bob")) == before[1]
+        assert "chunk_evidence" in sent.taken()
+
+
+# Writers side by side
+
+
+async def test_two_writes_on_one_hub_add_up(opening: Callable[..., Neo4jControl]) -> None:
+    """Both have read before either writes: a barrier holds them there."""
+    barrier = asyncio.Barrier(2)
+    first = await opening().open("default", create=True)
+    second = await opening().open("default")
+    drafts = [
+        Draft(
+            id=id,
+            passages=(Passage(text=id, extraction=told("Hub", id, pairs=[("Hub", id)])),) * 2,
+        )
+        for id in ("one", "two")
+    ]
+    leases = []
+    for workspace, draft in zip((first, second), drafts, strict=True):
+        await workspace.queue.accept(draft.submission)
+        job = await workspace.queue.claim(WORKER, LEASE, document_id=draft.id)
+        assert job is not None
+        await stage(workspace.store, job.lease, draft.evidence())
+        leases.append(job.lease)
+
+    met = set[int]()
+
+    async def meet(run: Any, name: str, **parameters: Any) -> Any:
+        if name == "lock_entities" and id(run.__self__) not in met and len(met) < 2:
+            met.add(id(run.__self__))
+            await barrier.wait()
+        return await run(name, **parameters)
+
+    with pytest.MonkeyPatch.context() as patch:
+        rows = connection._Here.rows
+
+        async def rows_at_the_barrier(self: Any, query: str, /, **parameters: Any) -> Any:
+            return await meet(rows.__get__(self), query, **parameters)
+
+        patch.setattr(connection._Here, "rows", rows_at_the_barrier)
+        await asyncio.gather(first.store.finish(leases[0]), second.store.finish(leases[1]))
+    async with first.store.snapshot() as reader:
+        [hub] = await reader.entities([id_of("Hub")])
+        assert hub is not None
+        assert hub.mentions == 4
+        assert {one.target_name for one in await reader.relations(hub.id)} == {"one", "two"}
+        edges = await reader.adjacency("entity", int64([hub.id]))
+        assert edges.degrees.tolist() == [4]
+        stats = await reader.stats()
+        assert (stats.documents, stats.entities, stats.relations, stats.mentions) == (2, 3, 2, 8)
+
+
+async def test_writes_in_each_others_way_are_run_again_and_add_up(
+    opening: Callable[..., Neo4jControl],
+) -> None:
+    workspaces = [await opening().open("default", create=True) for _ in range(3)]
+    names = ("Ann", "Bob", "Cid", "Dan")
+    alone = await opening(namespace=uuid4().hex).open("default", create=True)
+
+    def draft(number: int) -> Draft:
+        order = [names[(number + n) % 4] for n in range(4)]
+        pairs = [(order[0], order[1]), (order[2], order[3])]
+        return Draft(
+            id=f"d{number}",
+            passages=(Passage(text=f"x {number}", extraction=told(*order, pairs=pairs)),),
+        )
+
+    async def write(number: int, workspace: Workspace) -> None:
+        one = draft(number)
+        await workspace.queue.accept(one.submission)
+        job = await workspace.queue.claim(WORKER, LEASE, document_id=one.id)
+        assert job is not None
+        await work(workspace, job, one)
+        if number % 5 == 0:
+            await workspace.store.delete([one.id])
+        if number % 7 == 3:
+            await put(workspace.store, Alias(source="Dan", target="Cid"))
+
+    await asyncio.gather(*(write(n, workspaces[n % 3]) for n in range(15)))
+    await put(alone.store, Alias(source="Dan", target="Cid"))
+    await ingest(alone, *(draft(n) for n in range(15) if n % 5))
+    for workspace in workspaces:
+        assert differences(await observed(alone), await observed(workspace)) == []
+
+
+async def test_a_finish_whose_answer_was_lost_is_not_done_twice(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await workspace.queue.accept(A.submission)
+    lease = (await claim(workspace)).lease
+    await stage(workspace.store, lease, A.evidence())
+    once = connection.Connection._once
+    lost = 0
+
+    async def lose_the_answer(self: Any, work: Any, mode: str, number: int) -> Any:
+        nonlocal lost
+        result = await once(self, work, mode, number)
+        if mode == "WRITE" and not lost:
+            lost += 1
+            raise exceptions.SessionExpired("The answer was lost.")
+        return result
+
+    monkeypatch.setattr(connection.Connection, "_once", lose_the_answer)
+    version = await workspace.store.finish(lease)
+    assert lost == 1
+    assert (version.status, version.chunks) == (VersionStatus.INDEXED, 3)
+    async with workspace.store.snapshot() as reader:
+        assert (reader.counter, (await reader.stats()).mentions) == (1, 3)
+
+
+async def test_leases_are_kept_alive_from_another_event_loop(workspace: Workspace) -> None:
+    await workspace.queue.accept(A.submission)
+    lease = (await claim(workspace)).lease
+    seen: list[object] = []
+
+    async def beat() -> None:
+        await workspace.queue.heartbeat(lease, LEASE)
+        seen.append(await workspace.queue.version("a", 1))
+
+    thread = threading.Thread(target=lambda: asyncio.run(beat()))
+    thread.start()
+    thread.join()
+    assert seen == [await workspace.queue.version("a")]
+
+
+# The database
+
+
+async def test_leases_run_by_the_servers_clock(opening: Callable[..., Neo4jControl]) -> None:
+    control = opening()
+    workspace = await control.open("default", create=True)
+    await workspace.queue.accept(A.submission)
+    job = await workspace.queue.claim(WORKER, 0.05)
+    assert job is not None
+    assert await control.waiting() in ({}, {"default": 0.0})
+    await asyncio.sleep(0.1)
+    assert await control.waiting() == {"default": 0.0}
+    assert await workspace.queue.release_stalled() == 1
+    assert await workspace.queue.seconds_to_next() == 0
+
+
+async def test_a_database_two_releases_ahead_is_refused(
+    address: Address, opening: Callable[..., Neo4jControl]
+) -> None:
+    database = Connection(address)
+    await migrate(database)
+    for ahead, allowed in ((1, True), (2, False)):
+        number = LATEST + ahead
+        await database.run("record_migration", write=True, number=number, name="later")
+        try:
+            if allowed:
+                await opening().open("default", create=True)
+            else:
+                with pytest.raises(StoreTooNew, match="Upgrade"):
+                    await opening().open("default", create=True)
+        finally:
+            forget = f"MATCH (m:Migration) WHERE m.number = {number} DELETE m"
+            await database.run(forget, write=True)
+    await database.aclose()
+
+
+async def test_a_wrong_password_is_the_settings_fault(address: Address) -> None:
+    wrong = replace(address, password="certainly-not")  # noqa: S106
+    control = Neo4jControl(wrong, model=MODEL, dimensions=DIMENSIONS)
+    with pytest.raises(ConfigurationError, match="NEO4J_PASSWORD"):
+        await control.workspaces()
+    await control.aclose()
+
+
+@pytest.fixture
+def chosen(address: Address, monkeypatch: pytest.MonkeyPatch) -> Control:
+    monkeypatch.setenv("NEO4J_URI", address.uri)
+    monkeypatch.setenv("NEO4J_USERNAME", address.username)
+    monkeypatch.setenv("NEO4J_PASSWORD", address.password)
+    return control_of(load(), model=MODEL, dimensions=DIMENSIONS)
+
+
+async def test_settings_choose_the_server(chosen: Control) -> None:
+    assert isinstance(chosen, Neo4jControl)
+    assert isinstance(await chosen.workspaces(), list)
+    await chosen.aclose()
+
+
+async def test_the_queries_for_people_say_something(
+    address: Address, opening: Callable[..., Neo4jControl]
+) -> None:
+    queries = re.findall(r"```cypher\n(.*?)```", BROWSER.read_text("utf-8"), re.DOTALL)
+    assert len(queries) == 10
+    workspace = await opening(indexed=True).open("default", create=True)
+    farne = Draft(
+        id="farne",
+        passages=(
+            Passage(
+                text="Ada Thorne keeps the lamp of Farne",
+                extraction=told("Ada Thorne", "Farne", pairs=[("Ada Thorne", "Farne")]),
+            ),
+        ),
+    )
+    await ingest(workspace, farne, replace(farne, id="again"))
+    database = Connection(address)
+    newest = "MATCH (w:Workspace) RETURN w.number AS number ORDER BY number DESC LIMIT 1"
+    [row] = await database.run(newest)
+    number = row["number"]
+    await database.run("CALL db.awaitIndexes(60)")
+    for query in queries:
+        mine = query.replace("W1", f"W{number}").replace("_w1", f"_w{number}")
+        assert await database.run(mine), mine
+    await database.run(f"DROP INDEX rag_words_w{number}", write=True)
+    await database.run(f"DROP INDEX rag_chunks_w{number}", write=True)
+    await database.aclose()
+
+
+async def test_vectors_of_another_model_get_an_index_of_their_width(
+    address: Address, opening: Callable[..., Neo4jControl]
+) -> None:
+    await opening(indexed=True).open("default", create=True)
+    other = Neo4jControl(
+        address, model="other", dimensions=2, namespace=opening()._namespace, indexed=True
+    )
+    workspace = await other.open("default")
+    await ingest(workspace, Draft(id="a", passages=(Passage(text="x", vector=(0.0, 1.0)),)))
+    database = Connection(address)
+    rows = await database.run(
+        "SHOW INDEXES YIELD name, type, options WHERE type = 'VECTOR' RETURN name, options"
+    )
+    widths = {row["name"]: row["options"]["indexConfig"]["vector.dimensions"] for row in rows}
+    assert 2 in widths.values()
+    for name in widths:
+        await database.run(f"DROP INDEX {name}", write=True)
+    await database.aclose()
+    await other.aclose()
+
+
+def test_mentions_are_heavier_first() -> None:
+    from rag_engine.adapters.neo4j.records import EDGE, pack_mentions
+
+    seen = Extraction(
+        mentions=(Mention(name="a", weight=1), Mention(name="b", weight=3), Mention(name="c"))
+    )
+    weights = np.frombuffer(pack_mentions(seen), dtype=EDGE)["weight"].tolist()
+    assert weights == [1000, 3, 1]
