@@ -404,8 +404,9 @@ class Engine:
             Whether it is new.
 
         Raises:
-            InvalidRequest: A name is empty, both are one, or aliases would go round in a circle.
-            Conflict: The name already is an alias of another one.
+            InvalidRequest: A name is empty, both are one, aliases would go round in a circle, or
+                what is to be hidden is an alias.
+            Conflict: The name already is an alias of another one, or hidden.
         """
         check_names(edit)
         opened = await self.control.open(workspace)

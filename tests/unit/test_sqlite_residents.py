@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,42 @@ async def _assert_up_to_date(place: places.Fixed, workspace: Workspace) -> None:
 def _named(id: str) -> Draft:
     passages = [Passage(text=f"{id} {word}", extraction=told(id, word)) for word in ("one", "two")]
     return Draft(id=id, passages=tuple(passages))
+
+
+async def test_what_a_repair_changed_is_followed_by_no_log(tmp_path: Path) -> None:
+    place = places.place("sqlite", tmp_path)
+    writing, lagging = place(), place()
+    mine = await writing.open("default", create=True)
+    await ingest(mine, _named("old"))
+    theirs = await lagging.open("default")
+    await observed(theirs)
+    with closing(sqlite3.connect(tmp_path / "data" / "workspaces" / "0001.sqlite")) as repairing:
+        # As a repair does it: something no log tells of, and a counter from which to begin anew.
+        repairing.execute("DELETE FROM removed")
+        repairing.execute("UPDATE chunk_vector SET length = 77")
+        repairing.execute("UPDATE meta SET value = value + 1 WHERE key = 'counter'")
+        repairing.execute(
+            "UPDATE meta SET value = (SELECT value FROM meta WHERE key = 'counter') "
+            "WHERE key = 'removed_from'"
+        )
+        repairing.commit()
+    await ingest(mine, _named("new"))
+    await _assert_up_to_date(place, theirs)
+    await writing.aclose()
+    await lagging.aclose()
+
+
+async def test_what_the_release_before_wrote_without_checksums_is_read(tmp_path: Path) -> None:
+    place = places.place("sqlite", tmp_path)
+    control = place()
+    workspace = await control.open("default", create=True)
+    await ingest(workspace, _named("old"))
+    before = await observed(workspace)
+    await control.aclose()
+    with closing(sqlite3.connect(tmp_path / "data" / "workspaces" / "0001.sqlite")) as older:
+        older.execute("DELETE FROM chunk_checksum")
+        older.execute("DELETE FROM entity_checksum")
+        older.commit()
+    control = place()
+    assert differences(before, await observed(await control.open("default"))) == []
+    await control.aclose()

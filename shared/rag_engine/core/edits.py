@@ -130,8 +130,9 @@ class Edits:
         """Refuse an edit that makes no sense beside these.
 
         Raises:
-            InvalidRequest: A name is empty, both are one, or aliases would go round in a circle.
-            Conflict: The name already is an alias of another one.
+            InvalidRequest: A name is empty, both are one, aliases would go round in a circle, or
+                what is to be hidden is an alias.
+            Conflict: The name already is an alias of another one, or hidden.
         """
         if not all(edit.keys) or len(set(edit.keys)) < len(edit.keys):
             raise InvalidRequest(
@@ -140,13 +141,25 @@ class Edits:
                 if len(edit.keys) == 2
                 else f"{edit.keys[0]!r} names nothing. Give a name that can be seen."
             )
-        if not isinstance(edit, Alias):
+        if isinstance(edit, Suppression):
+            for key in edit.keys:
+                if key in self.aliases:
+                    raise InvalidRequest(
+                        f"{key!r} is an alias of {self.aliases[key]!r}, and nothing is seen under "
+                        f"it. Hide {self.aliases[key]!r}, or undo the alias: "
+                        f"rag-engine graph undo {self.alias(key).id}"
+                    )
             return
         source, target = edit.keys
         if source in self.aliases and entity_key(self.aliases[source]) != target:
             raise Conflict(
                 f"{edit.source!r} already is an alias of {self.aliases[source]!r}. "
                 f"Undo that first: rag-engine graph undo {self.alias(source).id}"
+            )
+        if source in self.suppressed or any(source in pair for pair in self.parted):
+            raise Conflict(
+                f"{edit.source!r} is hidden, or what joins it to another; as an alias it would be "
+                "seen again. Undo that first, see: rag-engine graph edits"
             )
         if self.canonical(target) == source:
             raise InvalidRequest(

@@ -344,8 +344,9 @@ class Store(Protocol):
             Whether it is new; the same edit again changes nothing.
 
         Raises:
-            InvalidRequest: A name is empty, both are one, or aliases would go round in a circle.
-            Conflict: The name already is an alias of another one.
+            InvalidRequest: A name is empty, both are one, aliases would go round in a circle, or
+                what is to be hidden is an alias.
+            Conflict: The name already is an alias of another one, or hidden.
             ModelMismatch: The vectors have another number of dimensions than the store's.
         """
         ...

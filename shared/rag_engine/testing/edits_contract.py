@@ -191,7 +191,7 @@ class EditsContract:
             [Suppression(name="IBM")],
             [Suppression(name="IBM", other="Red Hat")],
             [NICKNAME, Suppression(name="IBM")],
-            [Suppression(name="Big Blue"), NICKNAME],
+            [Suppression(name="IBM"), NICKNAME],
             [NICKNAME, Alias(source="IBM", target="Lotus")],
             [Alias(source="IBM", target="Lotus"), NICKNAME, Suppression(name="Lotus")],
             [Suppression(name="IBM", other="Lotus"), NICKNAME],
@@ -256,16 +256,33 @@ class EditsContract:
             (Suppression(name=" "), InvalidRequest),
             (Suppression(name="Lotus", other="LOTUS"), InvalidRequest),
             (Alias(source="Big Blue", target="Lotus"), Conflict),
+            (Suppression(name="Big Blue"), InvalidRequest),
+            (Suppression(name="Lotus", other="Big Blue"), InvalidRequest),
+            (Alias(source="Red Hat", target="Lotus"), Conflict),
+            (Alias(source="Lotus", target="Red Hat"), Conflict),
+            (Alias(source="Cid", target="Lotus"), Conflict),
         ],
     )
     async def test_an_edit_that_makes_no_sense_changes_nothing(
         self, filled: Workspace, edit: Edit, error: type[Exception]
     ) -> None:
         await put(filled.store, NICKNAME, Alias(source="IBM", target="Acme"))
+        await put(filled.store, Suppression(name="Cid"), Suppression(name="Lotus", other="Red Hat"))
         before = await observed(filled)
         with pytest.raises(error):
             await put(filled.store, edit)
         assert differences(before, await observed(filled)) == []
+
+    async def test_a_workspace_with_edits_alone_takes_no_other_model(self, control: Place) -> None:
+        """Their vectors become those of entities as soon as a document mentions one."""
+        one = control()
+        workspace = await one.open("default", create=True)
+        await put(workspace.store, NICKNAME)
+        await one.aclose()
+        other = control(model="other")
+        with pytest.raises(ModelMismatch):
+            await other.open("default")
+        await other.aclose()
 
     async def test_vectors_of_another_size_are_refused(self, filled: Workspace) -> None:
         with pytest.raises(ModelMismatch):

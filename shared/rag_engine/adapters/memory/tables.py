@@ -90,7 +90,8 @@ class Tables:
         Raises:
             ModelMismatch: There are vectors of another model.
         """
-        if any(self.evidence.values()) and (self.model, self.dimensions) != (model, dimensions):
+        vectors = any(self.evidence.values()) or self.edit_vectors
+        if vectors and (self.model, self.dimensions) != (model, dimensions):
             raise ModelMismatch(
                 f"The vectors were made by {self.model!r} ({self.dimensions} dimensions), not by "
                 f"{model!r} ({dimensions}). Configure that model, or use another workspace."

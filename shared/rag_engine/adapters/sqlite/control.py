@@ -244,7 +244,7 @@ class SqliteControl:
     def _prepare(self, connection: sqlite3.Connection, path: Path, name: str) -> None:
         migrate(connection, path)
         meta = dict(connection.execute(SQL["all_meta"]).fetchall())
-        holds_vectors = meta.get("chunks", 0) or _has_staged(connection)
+        holds_vectors = meta.get("chunks", 0) or _has_others(connection)
         for key, mine in self._meta().items():
             if holds_vectors and meta.get(key) != mine:
                 raise self._mismatch(path, name, key, meta)
@@ -285,7 +285,7 @@ class SqliteControl:
                 f"The vectors of workspace {name!r} were made by {meta.get('model')!r} "
                 f"({meta.get('dimensions')} dimensions), not by {self._model!r} "
                 f"({self._dimensions} dimensions). Set RAG_EMBEDDING_MODEL back, or ingest the "
-                "documents into a new workspace."
+                "documents into a new workspace. (Aliases and suppressions have vectors too.)"
             )
         if isinstance(theirs, int) and theirs > int(mine):
             return StoreTooNew(
@@ -353,8 +353,9 @@ def _misnamed(path: Path, listed: str, named: object) -> StoreCorrupt:
     )
 
 
-def _has_staged(connection: sqlite3.Connection) -> bool:
-    return connection.execute(SQL["any_staged"]).fetchone() is not None
+def _has_others(connection: sqlite3.Connection) -> bool:
+    """Whether there are vectors beside those of chunks: staged ones, or of what edits name."""
+    return connection.execute(SQL["any_other_vector"]).fetchone() is not None
 
 
 def _make_folder(path: Path) -> None:

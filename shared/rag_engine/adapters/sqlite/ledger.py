@@ -144,8 +144,8 @@ class Ledger:
             seen.add(one.after, "")
         new = self._entity_rows(added, names)
         entities = self._rows_of(seen) | self._rows_of(removed) | new
+        self._forget_evidence([(one.row,) for one in reformed])
         for one in reformed:
-            self._forget_evidence([(one.row,)])
             self._add_evidence(one.row, one.after, entities)
             self._keep(one.row, one.found, one.after, edits)
             packed = _packed(one.after, entities)

@@ -417,7 +417,8 @@ SELECT kind, name, other, made_at FROM edit WHERE id = ?;
 
 -- name: edits_of_keys
 SELECT kind, name, other, made_at FROM edit
-WHERE key IN (SELECT value FROM json_each(?));
+WHERE key IN (SELECT value FROM json_each(?1))
+   OR kind = 'suppression' AND other_key IN (SELECT value FROM json_each(?1));
 
 -- name: aliases_to
 WITH RECURSIVE standing (key) AS (
@@ -485,8 +486,8 @@ SELECT number FROM workspace WHERE name = ?;
 -- name: add_workspace
 INSERT INTO workspace (number, name) VALUES (?, ?);
 
--- name: any_staged
-SELECT 1 FROM staged_chunk LIMIT 1;
+-- name: any_other_vector
+SELECT 1 FROM staged_chunk UNION ALL SELECT 1 FROM edit_vector LIMIT 1;
 
 -- ---------------------------------------------------------------- blobs and chores
 

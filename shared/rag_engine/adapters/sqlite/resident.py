@@ -188,14 +188,18 @@ class Resident:
             raise damaged("a passage mentions an entity that is not there")
         return counts, positions, mentions[:, 1].astype(np.int32)
 
-    def _values(self, vectors: tuple[bytes, ...], sums: tuple[int, ...]) -> npt.NDArray[np.float16]:
-        """Vectors whose bytes are those that were written, by their checksums."""
-        dimensions = self.chunks.values.shape[1]
-        if [*map(checksum, vectors)] != [*sums] or any(
-            len(one) != 2 * dimensions for one in vectors
-        ):
-            raise damaged("a vector is not what was written")
-        return np.frombuffer(b"".join(vectors), dtype="<f2").reshape(-1, dimensions)
+    def _values(
+        self, vectors: tuple[bytes, ...], sums: tuple[int | None, ...]
+    ) -> npt.NDArray[np.float16]:
+        """Vectors whose bytes are those that were written, by their checksums.
+
+        The release before knows no checksums: what it writes has `None`.
+        """
+        length = 2 * self.chunks.values.shape[1]
+        for vector, written in zip(vectors, sums, strict=True):
+            if len(vector) != length or written not in (None, checksum(vector)):
+                raise damaged("a vector is not what was written")
+        return np.frombuffer(b"".join(vectors), dtype="<f2").reshape(-1, length // 2)
 
 
 def _held(rows: Rows, wanted: Rows) -> Positions:

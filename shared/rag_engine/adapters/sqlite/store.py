@@ -158,7 +158,9 @@ class SqliteStore:
         """Advance the write counter and forget removals that no process can still need."""
         connection.execute(SQL["add_meta"], ("counter", 1))
         counter = int(connection.execute(SQL["meta"], ("counter",)).fetchone()[0])
-        oldest = max(0, counter - _LOGGED)
+        [known_from] = connection.execute(SQL["removed_from"]).fetchone()
+        # A repair may have changed what no log tells of: nothing is followed across it.
+        oldest = max(known_from, counter - _LOGGED)
         connection.execute(SQL["trim_removed"], (oldest,))
         connection.execute(SQL["set_meta"], ("removed_from", oldest))
         return counter
