@@ -14,8 +14,10 @@ import pytest
 
 from engines import small_engine
 from rag_engine import Engine, Stage, Version, VersionStatus, Watch
+from rag_engine.adapters.sqlite import SqliteControl
 from rag_engine.core.models import ParsedDocument
 from rag_engine.errors import LeaseLost, StoreUnavailable
+from rag_engine.ingest import heartbeat
 from rag_engine.ingest.heartbeat import Heart, TaskHeart, ThreadHeart, keep
 from rag_engine.ports.queue import Job, JobQueue, Lease
 
@@ -231,6 +233,32 @@ async def test_an_outage_does_not_stop_the_beats(caplog: pytest.LogCaptureFixtur
         await keep(queue, Lease(document_id="a", version=1, epoch=1), 0.03)  # type: ignore[arg-type]
     assert queue.calls.count("beat") == 4
     assert caplog.text.count("The store is away") == 2
+
+
+async def test_a_look_that_waits_makes_no_beat_late(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever reads may have to wait for other readers of the process, longer than a lease lasts."""
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", LEASE / 10)
+    await engine.submit(TEXT, document_id="ada", source="ada.md")
+    queue = (await engine.workspace()).queue
+    job = await queue.claim("busy", LEASE)
+    assert job is not None
+    assert isinstance(engine.control, SqliteControl)
+    readers = engine.control._executor
+    free = threading.Event()
+    heart = ThreadHeart()
+    try:
+        async with heart.beating(queue, job.lease, LEASE) as lost:
+            busy = [readers.submit(free.wait) for _ in range(readers._max_workers)]
+            await asyncio.sleep(2.5 * LEASE)
+            assert not lost.done()
+            assert await queue.claim("thief", LEASE) is None
+            free.set()
+            assert all(one.result() for one in busy)
+    finally:
+        free.set()
+        await heart.aclose()
 
 
 async def test_a_defect_of_the_heart_is_seen(engine: Engine) -> None:

@@ -122,7 +122,7 @@ async def keep(queue: JobQueue, lease: Lease, seconds: float) -> None:
             if loop.time() >= due:
                 await queue.heartbeat(lease, seconds)
                 due = loop.time() + beat
-            elif not await _wanted(queue, lease):
+            elif not await _wanted(queue, lease, due - loop.time()):
                 return
         except LeaseLost:
             return
@@ -132,7 +132,18 @@ async def keep(queue: JobQueue, lease: Lease, seconds: float) -> None:
             logger.warning(str(error), extra=extra)
 
 
-async def _wanted(queue: JobQueue, lease: Lease) -> bool:
-    """Whether nobody cancelled, replaced or deleted the version."""
-    version = await queue.version(lease.document_id, lease.version)
+async def _wanted(queue: JobQueue, lease: Lease, seconds: float) -> bool:
+    """Whether nobody cancelled, replaced or deleted the version, as far as can be told in time.
+
+    A look waits for its turn among those who read. It is not waited for beyond `seconds`, nor for
+    the end of one that is given up, or the beat that is due would be late.
+    """
+    looking = asyncio.ensure_future(queue.version(lease.document_id, lease.version))
+    try:
+        done, _ = await asyncio.wait({looking}, timeout=seconds)
+    finally:
+        looking.cancel()
+    if not done:
+        return True
+    version = looking.result()
     return version is not None and version.status is VersionStatus.RUNNING
