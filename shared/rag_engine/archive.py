@@ -377,12 +377,19 @@ class _Importer:
         document = record.document
         if await self._is_there(record.submission):
             return "kept"
-        await self._put_blobs(document)
+        # Until rows name both blobs they could be collected.
+        async with self._engine.blobs.keeping():
+            await self._put_blobs(document)
+            return await self._accept(record, vectors)
+
+    async def _accept(
+        self, record: _Record, vectors: Vectors
+    ) -> Literal["written", "kept", "unfinished"]:
         queue = self._workspace.queue
         version = await queue.accept(record.submission)
         if version.status is VersionStatus.INDEXED:
             return "kept"
-        job = await queue.claim("import", _LEASE_SECONDS, document_id=document.id)
+        job = await queue.claim("import", _LEASE_SECONDS, document_id=record.document.id)
         if job is None:
             return "unfinished"
         try:

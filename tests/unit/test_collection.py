@@ -17,7 +17,7 @@ import pytest
 from engines import put, small_engine
 from rag_engine import Engine
 from rag_engine.adapters.blobs import FolderBlobs
-from rag_engine.archive import export_workspace
+from rag_engine.archive import export_workspace, import_workspace
 from rag_engine.core.edits import Fact
 from rag_engine.errors import BlobMissing, StoreCorrupt
 
@@ -235,6 +235,30 @@ async def test_an_export_keeps_what_it_has_yet_to_write(engine: Engine, tmp_path
     assert await export_workspace(exporting, "default", tmp_path / "out.zip", _silent) == 3
     assert collected == [0]
     assert await engine.collect() == 4
+
+
+async def test_an_import_keeps_what_it_has_yet_to_name(engine: Engine, tmp_path: Path) -> None:
+    await put(engine, "farne", TEXT)
+    await export_workspace(engine, "default", tmp_path / "out.zip", _silent)
+    await engine.delete(["farne"])
+    age(tmp_path)
+    assert await engine.collect() == 2
+    collected = []
+
+    class Storing:
+        def __getattr__(self, name: str) -> object:
+            return getattr(engine.blobs, name)
+
+        async def put(self, content: bytes) -> tuple[str, int]:
+            stored = await engine.blobs.put(content)
+            await asyncio.to_thread(age, tmp_path)
+            collected.append(await engine.collect())
+            return stored
+
+    importing = replace(engine, blobs=Storing())  # type: ignore[arg-type]
+    done = await import_workspace(importing, "default", tmp_path / "out.zip", _silent)
+    assert (done.written, collected) == (1, [0, 0])
+    assert await engine.original(await engine.document("farne")) == TEXT.encode()
 
 
 def _silent(done: int, total: int) -> None:
