@@ -32,6 +32,9 @@ settings.register_profile(
 )
 settings.register_profile("dev", deadline=None, print_blob=True, suppress_health_check=_CALM)
 settings.register_profile(
+    "few", deadline=None, derandomize=True, max_examples=10, suppress_health_check=_CALM
+)
+settings.register_profile(
     "soak",
     deadline=None,
     print_blob=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from contextlib import asynccontextmanager, contextmanager
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 EMBEDDED = ("memory", "sqlite")
 STORES = (*EMBEDDED, "neo4j")
+PROMISED = STORES if os.environ.get("HYPOTHESIS_PROFILE") == "few" else EMBEDDED
+"""On which stores any documents are tried. A hundred each time would take a server half an hour."""
 
 
 class MissingStore(Exception):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = settings(max_examples=max(25, settings.default.max_examples // 4))
 
-every_store = pytest.mark.parametrize("store", places.EMBEDDED)
+every_store = pytest.mark.parametrize("store", places.PROMISED)
 
 
 @every_store

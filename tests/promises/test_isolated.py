@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EXAMPLES = settings(max_examples=max(25, settings.default.max_examples // 4))
 
 
-@pytest.mark.parametrize("store", places.EMBEDDED)
+@pytest.mark.parametrize("store", places.PROMISED)
 @EXAMPLES
 @given(
     mine=strategies.corpora(),

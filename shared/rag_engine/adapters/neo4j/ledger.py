@@ -107,17 +107,21 @@ async def apply(
         chunks = [_shown(one, change.edits) for one in change.appearing]
         await transaction.rows("show_and_hide", chunks=chunks, vanishing=change.vanishing)
     relations = await _count(transaction, change)
+    touched = {
+        "shown": [one.row for one in change.appearing],
+        "gone": change.vanishing,
+        "shown_versions": change.shown,
+        "gone_versions": change.gone,
+        "entities": [entity_id(key) for key in change.keys],
+    }
+    await transaction.rows("label", **touched)
     rows = await transaction.rows(
         "commit_write",
         token=token(),
         edited=state.edited,
         edits=edits,
         relations=relations,
-        shown=[one.row for one in change.appearing],
-        gone=change.vanishing,
-        shown_versions=change.shown,
-        gone_versions=change.gone,
-        entities=[entity_id(key) for key in change.keys],
+        **touched,
     )
     if not rows:
         raise Overtaken

@@ -1,4 +1,5 @@
 // `W0` stands for the label of the workspace, see `for_workspace`; `$workspace` is always given.
+// Labels are set and taken in one statement, `label`, which is planned for each workspace anew.
 // Nothing newer than Neo4j 5.15. `Record` labels are what readers read, the plain ones what people do:
 // a chunk that was replaced stays a `ChunkRecord` for a while and is no `Chunk` any more.
 
@@ -112,7 +113,7 @@ RETURN properties(v) AS version, datetime.realtime().epochMillis AS milliseconds
 ORDER BY v.number;
 
 // name: make_document
-MERGE (d:Document {workspace: $workspace, id: $document}) ON CREATE SET d:W0
+MERGE (d:Document {workspace: $workspace, id: $document})
 SET d.locked = $token
 WITH d OPTIONAL MATCH (d)-[:HAS_VERSION]->(v:Version)
 RETURN properties(v) AS version, datetime.realtime().epochMillis AS milliseconds
@@ -126,7 +127,7 @@ RETURN d.id AS id, datetime.realtime().epochMillis AS milliseconds;
 
 // name: add_version
 MATCH (d:Document {workspace: $workspace, id: $document})
-CREATE (d)-[:HAS_VERSION]->(v:Version:Job:W0 {workspace: $workspace, document_id: $document})
+CREATE (d)-[:HAS_VERSION]->(v:Version:Job {workspace: $workspace, document_id: $document})
 SET v += $properties;
 
 // name: set_version
@@ -259,7 +260,7 @@ RETURN properties(x) AS edit;
 // name: lock_entities
 UNWIND $entities AS one
 MERGE (e:Entity {workspace: $workspace, id: one.id})
-ON CREATE SET e:W0, e.key = one.key, e.name = one.key, e.mentions = 0, e.vector = one.vector
+ON CREATE SET e.key = one.key, e.name = one.key, e.mentions = 0, e.vector = one.vector
 SET e.locked = $token
 WITH e WHERE e.vector IS NULL
 RETURN e.key AS key;
@@ -268,7 +269,7 @@ RETURN e.key AS key;
 CALL { UNWIND $chunks AS one
        MATCH (c:ChunkRecord {workspace: $workspace, row: one.row})
        MATCH (d:Document {workspace: $workspace, id: one.document})
-       SET c:Chunk:W0, c += one.properties
+       SET c:Chunk, c += one.properties
        CREATE (d)-[:HAS_CHUNK]->(c)
        FOREACH (_ IN CASE WHEN size(one.properties.hidden) > 0 THEN [1] ELSE [] END | SET c:Edited)
        WITH c, one UNWIND one.mentions AS mention
@@ -278,7 +279,7 @@ CALL { UNWIND $chunks AS one
        RETURN count(*) AS mentions }
 CALL { UNWIND $vanishing AS row
        MATCH (c:ChunkRecord {workspace: $workspace, row: row})
-       REMOVE c:Chunk:Edited:W0
+       REMOVE c:Chunk:Edited
        WITH c MATCH (c)-[r]-() DELETE r
        RETURN count(*) AS hidden }
 RETURN mentions, hidden;
@@ -307,6 +308,20 @@ CALL { UNWIND $relations AS one
        RETURN coalesce(sum(CASE WHEN before = 0 AND after > 0 THEN 1
                                 WHEN before > 0 AND after = 0 THEN -1 ELSE 0 END), 0) AS relations }
 RETURN relations;
+
+// name: label
+CALL { UNWIND $shown AS row MATCH (c:ChunkRecord {workspace: $workspace, row: row})
+       SET c:W0 RETURN count(*) AS a }
+CALL { UNWIND $gone AS row MATCH (c:ChunkRecord {workspace: $workspace, row: row})
+       REMOVE c:W0 RETURN count(*) AS b }
+CALL { UNWIND $shown_versions AS row
+       MATCH (v:VersionRecord {workspace: $workspace, row: row})<-[:HAS_VERSION]-(d:Document)
+       SET v:W0, d:W0 RETURN count(*) AS c }
+CALL { UNWIND $gone_versions AS row MATCH (v:VersionRecord {workspace: $workspace, row: row})
+       REMOVE v:W0 RETURN count(*) AS d }
+CALL { UNWIND $entities AS id MATCH (e:Entity {workspace: $workspace, id: id})
+       SET e:W0 RETURN count(*) AS e }
+RETURN a, b, c, d, e;
 
 // name: commit_write
 CALL { UNWIND $entities AS id
@@ -355,7 +370,7 @@ SET v:VersionRecord, v += $properties
 REMOVE v:Job
 WITH d, v MATCH (d)-[h:HAS_VERSION]->(o:Version) WHERE o.number < v.number
 WITH h, o, o.shown_at IS NULL AS never
-FOREACH (_ IN CASE WHEN NOT never THEN [1] ELSE [] END | DELETE h REMOVE o:Version:W0)
+FOREACH (_ IN CASE WHEN NOT never THEN [1] ELSE [] END | DELETE h REMOVE o:Version)
 FOREACH (_ IN CASE WHEN never THEN [1] ELSE [] END | DETACH DELETE o);
 
 // name: versions_of_documents
@@ -368,7 +383,7 @@ UNWIND $documents AS id
 MATCH (d:Document {workspace: $workspace, id: id})
 OPTIONAL MATCH (d)-[h:HAS_VERSION]->(o:Version)
 WITH d, h, o, o.shown_at IS NULL AS never
-FOREACH (_ IN CASE WHEN NOT never THEN [1] ELSE [] END | DELETE h REMOVE o:Version:W0)
+FOREACH (_ IN CASE WHEN NOT never THEN [1] ELSE [] END | DELETE h REMOVE o:Version)
 FOREACH (_ IN CASE WHEN never THEN [1] ELSE [] END | DETACH DELETE o)
 WITH DISTINCT d
 DETACH DELETE d;
@@ -383,7 +398,7 @@ MATCH (c:Edited) WHERE c.workspace = $workspace AND any(id IN c.hidden WHERE id 
 RETURN c.row AS row, c.document_id AS document, c.extraction AS extraction, c.seen AS seen;
 
 // name: add_edit
-CREATE (x:Edit:W0 {workspace: $workspace, made_at: $made_at, shown_at: $counter})
+CREATE (x:Edit {workspace: $workspace, made_at: $made_at, shown_at: $counter})
 SET x += $properties;
 
 // name: remove_edit
