@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,13 @@ from typing import Final
 from rag_engine.core.models import Submission, Version, VersionStatus
 from rag_engine.core.tokens import tokenize
 from rag_engine.engine import Engine
-from rag_engine.errors import BlobMissing, DocumentRejected, StoreCorrupt
+from rag_engine.errors import (
+    BlobMissing,
+    DocumentRejected,
+    ModelMismatch,
+    RagEngineError,
+    StoreCorrupt,
+)
 from rag_engine.ingest.embed import embed_names, texts_of
 from rag_engine.ingest.parse import keep, parse, recall
 from rag_engine.ports.inspection import (
@@ -36,6 +42,7 @@ ROUNDS: Final = 4
 
 _UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
 _EMBEDDED: Final = 256
+_NAMED: Final = 1000
 
 
 async def verify(engine: Engine, inspector: Inspector) -> AsyncGenerator[Damage | Checking, None]:
@@ -91,6 +98,7 @@ async def _compare_blobs(engine: Engine, inspection: Inspection) -> AsyncIterato
                 message=f"The text of {version.document_id!r} is missing or damaged on the disk.",
                 remedy=Remedy.PARSE if whole else Remedy.NONE,
                 document_id=version.document_id,
+                version=None if current else version.number,
             )
             continue
         for chunk in await inspection.chunks(version.document_id) if current else ():
@@ -127,6 +135,7 @@ def _lost_original(version: Version, *, current: bool, found: bool) -> Damage:
         f"{state} {remedy}",
         remedy=Remedy.STORE if found else Remedy.NONE,
         document_id=submission.document_id,
+        version=None if current else version.number,
     )
 
 
@@ -148,7 +157,7 @@ class Repaired:
     """What a repair came to.
 
     Attributes:
-        found: How many damages there were at the beginning.
+        found: How many damages there were, with those that the repair brought to light.
         left: Those that are still there.
     """
 
@@ -157,17 +166,32 @@ class Repaired:
 
 
 async def repair(engine: Engine, inspector: Inspector) -> Repaired:
-    """Repair what can be repaired, verify again, and go on while that brings more to light."""
+    """Repair what can be repaired, verify again, and go on while that brings more to light.
+
+    Nothing is collected: what cannot be read now may name any original.
+    """
     first = left = await _damages(engine, inspector)
+    told: list[Damage] = []
     for _ in range(ROUNDS):
         if not any(one.remedy is not Remedy.NONE for one in left):
             break
         before = left
-        await _repair(engine, inspector, before)
+        lost = [one for one in told if one.check == "salvage"]
+        told = lost + await _repair(engine, inspector, before)
         left = await _damages(engine, inspector)
         if left == before:
             break
-    return Repaired(found=len(first), left=tuple(left))
+    known = {(one.workspace, one.document_id) for one in left if one.document_id}
+    more = [one for one in told if (one.workspace, one.document_id) not in known]
+    return Repaired(found=len(first) + len(more), left=(*_explained(left, told), *more))
+
+
+def _explained(left: Sequence[Damage], told: Sequence[Damage]) -> Iterator[Damage]:
+    """Damages with the reason why the documents they belong to could not be ingested again."""
+    reasons = {(one.workspace, one.document_id): one for one in told if one.document_id is not None}
+    for one in left:
+        reason = reasons.get((one.workspace, one.document_id)) if one.document_id else None
+        yield replace(one, message=f"{one.message} {reason.message}") if reason else one
 
 
 async def _damages(engine: Engine, inspector: Inspector) -> list[Damage]:
@@ -175,52 +199,135 @@ async def _damages(engine: Engine, inspector: Inspector) -> list[Damage]:
         return [one async for one in found if isinstance(one, Damage)]
 
 
-async def _repair(engine: Engine, inspector: Inspector, damages: Sequence[Damage]) -> None:
+async def _repair(engine: Engine, inspector: Inspector, damages: Sequence[Damage]) -> list[Damage]:
+    """Repair workspace by workspace, and return what was in the way."""
     if any(one.check == "listing" and one.remedy is Remedy.REBUILD for one in damages):
         await inspector.relist()
+    told: list[Damage] = []
     for workspace in dict.fromkeys(one.workspace for one in damages if one.workspace):
-        mine = [one for one in damages if one.workspace == workspace]
-        if any(one.remedy is Remedy.SALVAGE for one in mine):
-            versions = await inspector.salvage(workspace)
-            for version in versions:
-                await _submit(engine, workspace, version)
-            if not versions:
-                continue
-        elif any(one.remedy is not Remedy.NONE for one in mine):
-            await _repair_workspace(engine, inspector, workspace, mine)
-        else:
-            continue
-        await engine.work(workspace)
+        mine = [
+            one for one in damages if one.workspace == workspace and one.remedy is not Remedy.NONE
+        ]
+        try:
+            if any(one.remedy is Remedy.SALVAGE for one in mine):
+                lost = await inspector.salvage(workspace, engine.pipeline.fingerprint)
+                told += [replace(one, workspace=workspace) for one in lost]
+                told += await _work_off(engine, workspace)
+            elif mine:
+                repairing = _Repairing(engine, inspector, workspace)
+                told += await repairing.run(mine)
+        except RagEngineError as error:  # the next workspace may be repaired all the same
+            told.append(
+                Damage(check="repair", message=str(error), remedy=Remedy.NONE, workspace=workspace)
+            )
+    return told
 
 
-async def _repair_workspace(
-    engine: Engine, inspector: Inspector, workspace: str, damages: Sequence[Damage]
-) -> None:
+async def _work(engine: Engine, workspace: str) -> None:
+    await engine.worker.drain(await engine.control.open(workspace))
+
+
+async def _work_off(engine: Engine, workspace: str) -> list[Damage]:
+    """Ingest what was salvaged, and return what could not be."""
+    await _work(engine, workspace)
     queue = (await engine.control.open(workspace)).queue
-    wanted, again = [], dict[str, Version]()
-    for damage in damages:
-        if damage.remedy is Remedy.NONE:
-            continue
-        one, id = damage, damage.document_id
-        if id and damage.remedy is Remedy.STORE:
-            await _store_again(engine, await queue.version(id))
-            continue
-        version = await queue.version(id) if id and damage.remedy in _FROM_ORIGINALS else None
-        if version is not None:
-            if not await _is_whole(engine, version.submission.content_hash):
-                continue  # what is damaged is better than nothing
-            if damage.remedy is Remedy.PARSE:
-                if await _parse_again(engine, version):
-                    continue
-                one = replace(damage, remedy=Remedy.INGEST)
-            again[version.document_id] = version
-        wanted.append(one)
-    await inspector.repair(workspace, wanted, lambda hollows: _fill(engine, hollows))
-    for version in again.values():
-        await _submit(engine, workspace, version)
+    failed = await queue.versions(status=VersionStatus.FAILED, limit=_NAMED)
+    return [
+        Damage(
+            check="salvage",
+            message=f"{one.document_id!r} could not be ingested again: {one.error}",
+            remedy=Remedy.NONE,
+            workspace=workspace,
+            document_id=one.document_id,
+        )
+        for one in failed
+    ]
 
 
 _FROM_ORIGINALS: Final = (Remedy.PARSE, Remedy.INGEST)
+_WITH_MODEL: Final = (Remedy.EMBED, Remedy.INGEST)
+
+
+class _Repairing:
+    """The repair of one workspace whose file can be read."""
+
+    def __init__(self, engine: Engine, inspector: Inspector, workspace: str) -> None:
+        self._engine = engine
+        self._inspector = inspector
+        self._workspace = workspace
+        self._again: dict[str, Version] = {}
+        self._told: list[Damage] = []
+
+    async def run(self, damages: Sequence[Damage]) -> list[Damage]:
+        """Repair what these damages need, and return what was in the way."""
+        wanted = [one for damage in damages if (one := await self._prepared(damage))]
+        if any(one.remedy in _WITH_MODEL for one in wanted):
+            try:
+                await self._engine.control.open(self._workspace)
+            except ModelMismatch as error:  # what is counted needs no model
+                self._tell(str(error))
+                wanted = [one for one in wanted if one.remedy not in _WITH_MODEL]
+                self._again.clear()
+        if wanted:
+            await self._inspector.repair(
+                self._workspace, wanted, lambda hollows: _fill(self._engine, hollows)
+            )
+        if self._again:
+            await self._ingest_again()
+        return self._told
+
+    async def _prepared(self, damage: Damage) -> Damage | None:
+        """What is left to do of a damage after what needs no database; `None` for nothing.
+
+        What is damaged is better than nothing: it stays where its document cannot be read again.
+        """
+        if damage.document_id is None or damage.remedy not in (*_FROM_ORIGINALS, Remedy.STORE):
+            return damage
+        async with self._inspector.open(self._workspace) as inspection:
+            version = await inspection.version(damage.document_id, damage.version)
+        if damage.remedy is Remedy.STORE:
+            await _store_again(self._engine, version)
+            return None
+        if version is None:  # nothing answers: what is left of it goes away
+            return damage
+        if version.document_id in self._again:
+            return replace(damage, remedy=Remedy.INGEST)
+        try:
+            hash = await _parse_again(self._engine, version)
+        except (DocumentRejected, BlobMissing) as error:
+            self._tell(f"It cannot be ingested again: {error}", version.document_id)
+            return None
+        if damage.version is not None or (
+            damage.remedy is Remedy.PARSE and hash == version.parsed_hash
+        ):
+            return None  # what waits is parsed when its turn comes
+        self._again[version.document_id] = version
+        return replace(damage, remedy=Remedy.INGEST)
+
+    async def _ingest_again(self) -> None:
+        """Ask for documents as they were asked for when they were ingested, and see it done."""
+        queue = (await self._engine.control.open(self._workspace)).queue
+        fingerprint = self._engine.pipeline.fingerprint
+        for version in self._again.values():
+            newest = await queue.version(version.document_id)
+            if newest is None or newest.status not in _UNFINISHED:  # else a newer one is to come
+                await queue.accept(replace(version.submission, fingerprint=fingerprint))
+        await _work(self._engine, self._workspace)
+        for id in self._again:
+            newest = await queue.version(id)
+            if newest is not None and newest.error:
+                self._tell(f"It could not be ingested again: {newest.error}", id)
+
+    def _tell(self, message: str, document_id: str | None = None) -> None:
+        self._told.append(
+            Damage(
+                check="repair",
+                message=message,
+                remedy=Remedy.NONE,
+                workspace=self._workspace,
+                document_id=document_id,
+            )
+        )
 
 
 async def _store_again(engine: Engine, version: Version | None) -> None:
@@ -230,19 +337,9 @@ async def _store_again(engine: Engine, version: Version | None) -> None:
         await engine.blobs.put(path)
 
 
-async def _parse_again(engine: Engine, version: Version) -> bool:
-    """Make a text again; whether it is the one that was there before, to the last byte."""
-    try:
-        parsed = await parse(version, engine.blobs, engine.pipeline.parser)
-    except DocumentRejected:
-        return False
-    return await keep(parsed, engine.blobs) == version.parsed_hash
-
-
-async def _submit(engine: Engine, workspace: str, version: Version) -> None:
-    """Ask for a document again, as it was asked for before."""
-    queue = (await engine.control.open(workspace)).queue
-    await queue.accept(replace(version.submission, fingerprint=engine.pipeline.fingerprint))
+async def _parse_again(engine: Engine, version: Version) -> str:
+    """Make a text again; return its hash."""
+    return await keep(await parse(version, engine.blobs, engine.pipeline.parser), engine.blobs)
 
 
 async def _fill(engine: Engine, hollows: Sequence[Hollow]) -> list[Filling]:

@@ -7,20 +7,31 @@ import asyncio
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from engines import put, small_engine
-from rag_engine import Engine, Question, upkeep
-from rag_engine.adapters.sqlite import SqliteInspector
-from rag_engine.core.models import Document
+from data_folders import (
+    blob,
+    database,
+    document,
+    execute,
+    flip,
+    garbage_in_a_page,
+    halve,
+    opened,
+    repaired,
+    state,
+    timeless,
+    verified,
+)
+from engines import put
+from rag_engine import Question
 from rag_engine.errors import BlobMissing, RagEngineError, StoreCorrupt
-from rag_engine.ports.inspection import Damage, Remedy
-from rag_engine.testing.observation import Observed, differences, observed
+from rag_engine.ports.inspection import Remedy
+from rag_engine.testing.observation import differences, observed
 
 TEXTS = {
     "lighthouse": "# The lighthouse\n\nThe lighthouse of Farne was built by Ada Brand in 1843. "
@@ -31,15 +42,6 @@ TEXTS = {
 QUESTION = Question(text="Who built the lighthouse of Farne?")
 
 
-@asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[Engine]:
-    engine = await small_engine(folder)
-    try:
-        yield engine
-    finally:
-        await engine.aclose()
-
-
 @pytest.fixture
 async def folder(tmp_path: Path) -> Path:
     """A data folder with three documents, and another workspace with one."""
@@ -48,57 +50,6 @@ async def folder(tmp_path: Path) -> Path:
             await put(engine, id, text, metadata={"year": 1843, "tags": ("a", "b")})
         await put(engine, "bees", "# Bees\n\nBees are kept in Whitby.", workspace="other")
     return tmp_path / "data"
-
-
-async def state(folder: Path, workspace: str = "default") -> Observed:
-    async with opened(folder) as engine:
-        return await observed(await engine.workspace(workspace))
-
-
-def timeless(state: Observed) -> Observed:
-    """What of an observation does not depend on how often a document was ingested."""
-    documents: Any = state["documents"]
-    chunks: Any = state["chunks"]
-    return {name: state[name] for name in ("entities", "relations", "stats")} | {
-        "documents": {id: one | {"version": 0} for id, one in documents.items()},
-        "texts": {name: (one["text"], one["start"], one["end"]) for name, one in chunks.items()},
-    }
-
-
-async def verified(folder: Path) -> list[Damage]:
-    async with opened(folder) as engine:
-        found = upkeep.verify(engine, SqliteInspector(folder))
-        return [one async for one in found if isinstance(one, Damage)]
-
-
-async def repaired(folder: Path) -> tuple[Damage, ...]:
-    async with opened(folder) as engine:
-        return (await upkeep.repair(engine, SqliteInspector(folder))).left
-
-
-def database(folder: Path, number: int = 1) -> Path:
-    return folder / "workspaces" / f"{number:04d}.sqlite"
-
-
-def execute(folder: Path, *statements: str) -> None:
-    with closing(sqlite3.connect(database(folder))) as connection, connection:
-        for one in statements:
-            assert connection.execute(one).rowcount != 0, one
-
-
-async def document(folder: Path, id: str = "lighthouse") -> Document:
-    async with opened(folder) as engine:
-        return await engine.document(id)
-
-
-def blob(folder: Path, hash: str) -> Path:
-    return folder / "blobs" / hash[:2] / hash
-
-
-def flip(path: Path, at: int = 10) -> None:
-    content = bytearray(path.read_bytes())
-    content[at] ^= 0x04
-    path.write_bytes(content)
 
 
 async def test_a_whole_folder_has_nothing_to_repair(folder: Path) -> None:
@@ -282,20 +233,6 @@ async def test_text_that_is_none_is_an_error_and_no_answer(folder: Path) -> None
 
 
 # ---------------------------------------------------------------- files
-
-
-def halve(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def garbage_in_a_page(path: Path) -> None:
-    """In the page at which the passages begin."""
-    with closing(sqlite3.connect(path)) as connection:
-        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'chunk'")
-        [(size,)] = connection.execute("PRAGMA page_size")
-    with path.open("r+b") as file:
-        file.seek((page - 1) * size)
-        file.write(os.urandom(size))
 
 
 async def test_a_file_with_a_broken_page_is_salvaged_from_its_originals(folder: Path) -> None:

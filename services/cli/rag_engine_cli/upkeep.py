@@ -89,7 +89,10 @@ def repair(session: Session, *, yes: bool) -> int:
     """Repair what can be repaired, and return how many damages are left."""
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("Nobody can be asked here. Add --yes to repair without asking.")
-    question = "Repair the data folder? No other process should use it meanwhile."
+    question = (
+        "Repair the data folder? Stop workers, `sync --watch` and servers first: a file that one has "
+        "open cannot be replaced."
+    )
     if not yes and not click.confirm(question, err=True):
         session.terminal.note("Nothing was repaired.")
         return 0

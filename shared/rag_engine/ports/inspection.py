@@ -42,6 +42,7 @@ class Damage:
         remedy: How it can be repaired.
         workspace: Where it is; "" for what belongs to none.
         document_id: The document it belongs to, if it belongs to one.
+        version: The number of its version, unless it is the one that answers.
         place: Where the inspector finds it again.
     """
 
@@ -50,6 +51,7 @@ class Damage:
     remedy: Remedy
     workspace: str = ""
     document_id: str | None = None
+    version: int | None = None
     place: int | None = None
 
 
@@ -99,6 +101,10 @@ class Inspection(Protocol):
         """Every version, and whether it is the one that answers."""
         ...
 
+    async def version(self, document_id: str, number: int | None = None) -> Version | None:
+        """A version of a document; without a number the one that answers."""
+        ...
+
     async def chunks(self, document_id: str) -> list[Chunk]:
         """The visible chunks of a document by ordinal."""
         ...
@@ -146,10 +152,20 @@ class Inspector(Protocol):
         """
         ...
 
-    async def salvage(self, workspace: str) -> list[Version]:
-        """Set a broken workspace aside and begin it anew, empty, under its name.
+    async def salvage(self, workspace: str, fingerprint: str) -> list[Damage]:
+        """Set a broken workspace aside and begin it anew, with the documents that can be read from it.
+
+        All of them wait in it from its beginning, for the model that made the vectors that are lost.
+        Of a workspace of which nothing can be read nothing is touched.
+
+        Args:
+            workspace: Which one.
+            fingerprint: Of the pipeline that will ingest the documents.
 
         Returns:
-            The versions that could be read from it and answered or waited: to be submitted again.
+            What could not be read.
+
+        Raises:
+            StoreUnavailable: Another process uses it.
         """
         ...

@@ -60,7 +60,9 @@ _NO_TEXT: Final = "Could not decode to UTF-8"  # has no code of its own
 _STEPS: Final = 20_000  # virtual machine steps between two looks at the clock: about 1 ms
 
 
-def connect(path: Path, *, alone: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path, *, alone: bool = False, seconds: float = BUSY_SECONDS
+) -> sqlite3.Connection:
     """Open a file for reading and writing, creating it when it is not there.
 
     Durable before a commit returns (`synchronous=FULL` in WAL mode), so that what was acknowledged
@@ -69,11 +71,12 @@ def connect(path: Path, *, alone: bool = False) -> sqlite3.Connection:
     Args:
         path: Of the file.
         alone: Whether nobody else may have it open meanwhile.
+        seconds: How long to wait for others.
     """
     connection = sqlite3.connect(
         _address(path),
         uri=True,
-        timeout=BUSY_SECONDS,
+        timeout=seconds,
         isolation_level=None,
         check_same_thread=False,
     )

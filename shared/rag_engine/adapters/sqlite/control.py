@@ -99,12 +99,17 @@ class SqliteControl:
             return self._opened[name]
 
     async def referenced(self, hashes: Sequence[str]) -> set[str]:
-        """See `Control.referenced`. Every file counts, whether it is listed or not."""
+        """See `Control.referenced`. Every file counts, whether it is listed or not.
+
+        What a file that was set aside names nobody can tell.
+        """
         numbers = [number for (number,) in await self._listed(SQL["workspace_numbers"])]
         return await asyncio.to_thread(self._referenced, list(hashes), numbers)
 
     def _referenced(self, hashes: list[str], numbers: Sequence[int]) -> set[str]:
         found = set[str]()
+        for path in sorted((self._data_dir / "workspaces").glob("*.damaged")):
+            raise _set_aside(path)
         listed = {self._path(number) for number in numbers}
         for path in sorted(listed | self._files()):
             if not path.exists():
@@ -244,7 +249,7 @@ class SqliteControl:
     def _prepare(self, connection: sqlite3.Connection, path: Path, name: str) -> None:
         migrate(connection, path)
         meta = dict(connection.execute(SQL["all_meta"]).fetchall())
-        holds_vectors = meta.get("chunks", 0) or _has_others(connection)
+        holds_vectors = meta.get("chunks", 0) or meta.get("salvaged", 0) or _has_others(connection)
         for key, mine in self._meta().items():
             if holds_vectors and meta.get(key) != mine:
                 raise self._mismatch(path, name, key, meta)
@@ -338,6 +343,13 @@ def gone(path: Path) -> StoreCorrupt:
     """The error of a workspace's file that is listed and not there."""
     return StoreCorrupt(
         f"{str(path)!r} is missing, though it is listed as a workspace. Restore it from a backup."
+    )
+
+
+def _set_aside(path: Path) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"{str(path)!r} was set aside by a repair, and documents that could not be read from it may "
+        "need any original. Delete it when nothing is missed, then collect again."
     )
 
 

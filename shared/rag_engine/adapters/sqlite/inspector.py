@@ -20,7 +20,7 @@ from rag_engine.adapters.sqlite.rows import chunk_of, version_of
 from rag_engine.adapters.sqlite.salvage import salvage
 from rag_engine.adapters.sqlite.verify import UPKEEP, damages, open_for_upkeep, words_are_whole
 from rag_engine.core.models import Chunk, Version
-from rag_engine.errors import NotFound, StoreCorrupt, WorldError
+from rag_engine.errors import NotFound, StoreCorrupt, StoreUnavailable, WorldError
 from rag_engine.ports.inspection import Checking, Damage, Filling, Hollow, Inspection, Remedy
 
 T = TypeVar("T")
@@ -156,10 +156,16 @@ class SqliteInspector:
 
         await asyncio.to_thread(write)
 
-    async def salvage(self, workspace: str) -> list[Version]:
+    async def salvage(self, workspace: str, fingerprint: str) -> list[Damage]:
         """See `Inspector.salvage`."""
         path = await asyncio.to_thread(self._path, workspace)
-        return await asyncio.to_thread(salvage, path, workspace)
+        try:
+            return await asyncio.to_thread(salvage, path, workspace, fingerprint)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{str(path)!r} cannot be set aside ({error.strerror}). Check the disk and that its "
+                "folder is yours and not read-only."
+            ) from error
 
 
 class _View:
@@ -226,6 +232,14 @@ class _View:
         bounds = (rows[0][20], rows[-1][20])
         current = {row for (row,) in self._open.execute(UPKEEP["current_rows"], bounds)}
         return [(row[20], version_of(row), row[20] in current) for row in rows]
+
+    async def version(self, document_id: str, number: int | None = None) -> Version | None:
+        """See `Inspection.version`."""
+        clause = UPKEEP["answering_version" if number is None else "version_of_document"]
+        parameters = (document_id,) if number is None else (document_id, number)
+        sql = f"{SQL['version_columns']} {clause}"
+        rows = await self._run(lambda: self._open.execute(sql, parameters).fetchall())
+        return version_of(rows[0]) if rows else None
 
     async def chunks(self, document_id: str) -> list[Chunk]:
         """See `Inspection.chunks`."""

@@ -51,7 +51,7 @@ class SqliteQueue:
             now = self._clock()
             _end_unfinished(connection, document, VersionStatus.SUPERSEDED, now)
             number = newest.version.number + 1 if newest else 1
-            connection.execute(SQL["add_version"], (document, number, *_columns(submission), now))
+            connection.execute(SQL["add_version"], (document, number, *columns_of(submission), now))
             return _reread(connection, "newest_version", id).version
 
         return await self._writer.run(write)
@@ -204,7 +204,7 @@ class SqliteQueue:
             return await self._readers.run(lambda: view.rows(sql, *parameters))
 
 
-def _columns(submission: Submission) -> tuple[Any, ...]:
+def columns_of(submission: Submission) -> tuple[Any, ...]:
     return (
         submission.source,
         submission.root,
@@ -218,7 +218,7 @@ def _columns(submission: Submission) -> tuple[Any, ...]:
 
 def _same(version: Version, submission: Submission) -> bool:
     """Whether a version already is what a submission asks for."""
-    return _columns(version.submission) == _columns(submission)
+    return columns_of(version.submission) == columns_of(submission)
 
 
 def _end_unfinished(

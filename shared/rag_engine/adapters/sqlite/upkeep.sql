@@ -119,6 +119,10 @@ SELECT DISTINCT version, NULL, 'There is staged evidence of a version that nobod
 FROM (SELECT version FROM staged_chunk UNION SELECT version FROM staged_name)
 WHERE version NOT IN (SELECT row FROM version WHERE status IN ('pending', 'running'));
 
+-- name: unfinished_repairs
+SELECT d.row, d.id, printf('Damaged parts of %Q were dropped, and it is not ingested again yet.', d.id)
+FROM document AS d JOIN version AS v ON v.row = d.current WHERE v.fingerprint = 'damaged';
+
 -- name: passage_counts
 SELECT NULL, d.id, printf('Document %Q has %d passages of %d.', d.id, found, v.chunks)
 FROM (SELECT document.*, (SELECT count(*) FROM chunk WHERE document = document.row) AS found
@@ -229,6 +233,12 @@ WHERE v.row > ? ORDER BY v.row LIMIT 1000;
 
 -- name: current_rows
 SELECT current FROM document WHERE current BETWEEN ? AND ?;
+
+-- name: answering_version
+WHERE v.row = (SELECT current FROM document WHERE id = ?);
+
+-- name: version_of_document
+WHERE d.id = ? AND v.number = ?;
 
 -- name: hollow_chunks
 SELECT c.row, coalesce(v.submitted_title, v.title)

@@ -172,6 +172,7 @@ CHECKS: Final = (
     Check(name="documents", query="childless_documents"),
     Check(name="staged evidence", query="staged_for_nothing"),
     Check(name="passage counts", query="passage_counts", remedy=Remedy.INGEST),
+    Check(name="unfinished repairs", query="unfinished_repairs", remedy=Remedy.INGEST),
     Check(name="passages", remedy=Remedy.INGEST),
     Check(name="evidence", remedy=Remedy.INGEST),
     Check(name="lexemes", remedy=Remedy.EMBED),

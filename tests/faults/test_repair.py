@@ -1,0 +1,239 @@
+"""A repair loses nothing that could be kept, whenever it ends and whoever else is about."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from data_folders import (
+    database,
+    execute,
+    garbage_in_a_page,
+    opened,
+    repaired,
+    state,
+    timeless,
+    verified,
+)
+from engines import put, small_engine
+from rag_engine import Engine, upkeep
+from rag_engine.adapters.models.fake import HashEmbedder
+from rag_engine.adapters.sqlite import SqliteInspector
+from rag_engine.core.models import VersionStatus
+from rag_engine.errors import DocumentUnreadable, StoreCorrupt
+from rag_engine.ports.inspection import Remedy
+from rag_engine.testing.observation import differences
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rag_engine.core.models import ParsedDocument
+
+LIGHTHOUSE = "# The lighthouse\n\nThe lighthouse of Farne was built by Ada Brand in 1843."
+MILL = "# The mill\n\nAnton Berg bought the mill on the Elder Brook in 1908."
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> Path:
+    async with opened(tmp_path / "data") as engine:
+        await put(engine, "lighthouse", LIGHTHOUSE)
+        await put(engine, "mill", MILL)
+    return tmp_path / "data"
+
+
+def blobs(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "blobs").glob("??/*")}
+
+
+async def passages(engine: Engine, id: str, workspace: str = "default") -> list[str]:
+    async with (await engine.workspace(workspace)).store.snapshot() as reader:
+        return [one.text for one in await reader.document_chunks(id)]
+
+
+# ---------------------------------------------------------------- salvage
+
+
+async def test_a_salvage_keeps_every_original_and_says_what_it_could_not_read(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "data"
+    async with opened(folder) as engine:
+        for number in range(40):
+            await put(
+                engine, f"doc{number}", f"# Lighthouse {number}\n\nIt was built in 18{number}."
+            )
+    for path in (folder / "blobs").glob("??/*"):
+        os.utime(path, (time.time() - 3 * 86_400,) * 2)
+    with closing(sqlite3.connect(folder / "control.sqlite")) as listing, listing:
+        listing.execute("UPDATE chore SET begun_at = 0")
+    kept = blobs(folder)
+    garbage_in_a_page(database(folder), "version")
+    [left] = await repaired(folder)
+    assert (left.check, left.remedy) == ("salvage", Remedy.NONE)
+    assert "could not be read" in left.message
+    assert blobs(folder) >= kept
+    async with opened(folder) as engine:
+        assert 0 < (await engine.stats()).documents < 40
+        with pytest.raises(StoreCorrupt, match=r"0001\.sqlite\.damaged.*collect again"):
+            await engine.collect()
+        database(folder).with_name("0001.sqlite.damaged").unlink()
+        assert await engine.collect() > 0
+
+
+async def test_a_salvage_that_is_interrupted_forgets_no_document(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = timeless(await state(folder))
+    for step in ("_make", "_set_aside", "_flush"):
+        garbage_in_a_page(database(folder))
+        with monkeypatch.context() as patched:
+            patched.setattr(f"rag_engine.adapters.sqlite.salvage.{step}", _dying)
+            with pytest.raises(KeyboardInterrupt):
+                await repaired(folder)
+        assert await repaired(folder) == ()
+        async with opened(folder) as engine:
+            await engine.worker.drain(await engine.workspace())
+        assert differences(before, timeless(await state(folder))) == []
+
+
+def _dying(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+async def test_documents_wait_in_the_new_file_from_its_beginning(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = timeless(await state(folder))
+    garbage_in_a_page(database(folder))
+    with monkeypatch.context() as patched:
+        patched.setattr("rag_engine.upkeep._work", _dying)
+        with pytest.raises(KeyboardInterrupt):
+            await repaired(folder)
+    async with opened(folder) as engine:
+        await engine.worker.drain(await engine.workspace())
+    assert differences(before, timeless(await state(folder))) == []
+
+
+async def test_a_file_that_somebody_has_open_is_not_set_aside(folder: Path) -> None:
+    async with opened(folder) as running:
+        await put(running, "warm", "# Warm\n\nA writer has the file open.")
+        garbage_in_a_page(database(folder), "relation_value")
+        left = await repaired(folder)
+        assert any("another process has it open" in one.message for one in left)
+        await running.submit(b"# Later\n\nAccepted.", document_id="later", source="later.md")
+    assert await repaired(folder) == ()
+    async with opened(folder) as engine:
+        await engine.worker.drain(await engine.workspace())
+        assert await passages(engine, "later") == ["# Later\n\nAccepted."]
+
+
+async def test_a_salvaged_workspace_waits_for_the_model_it_was_made_with(folder: Path) -> None:
+    before = timeless(await state(folder))
+    garbage_in_a_page(database(folder))
+    other = await small_engine(folder, embedder=HashEmbedder(dimensions=8))
+    left = (await upkeep.repair(other, SqliteInspector(folder))).left
+    await other.aclose()
+    assert ["RAG_EMBEDDING_MODEL" in one.message for one in left] == [True]
+    async with opened(folder) as engine:
+        await engine.worker.drain(await engine.workspace())
+    assert differences(before, timeless(await state(folder))) == []
+
+
+# ---------------------------------------------------------------- documents
+
+
+@pytest.mark.parametrize("newer", ["failed", "cancelled"])
+async def test_what_answers_is_ingested_again_and_not_what_failed_or_was_withdrawn(
+    folder: Path, newer: str
+) -> None:
+    async with opened(folder) as engine:
+        content = b"%PDF-1.4 broken" if newer == "failed" else b"# Withdrawn\n\nNobody wants it."
+        source = "lighthouse.pdf" if newer == "failed" else "lighthouse.md"
+        await engine.submit(content, document_id="lighthouse", source=source)
+        if newer == "failed":
+            await engine.work()
+        else:
+            await engine.cancel("lighthouse")
+    execute(
+        folder,
+        "UPDATE chunk SET text = 'x' WHERE document = "
+        "(SELECT row FROM document WHERE id = 'lighthouse')",
+    )
+    assert await repaired(folder) == ()
+    assert await verified(folder) == []
+    async with opened(folder) as engine:
+        assert await passages(engine, "lighthouse") == [LIGHTHOUSE]
+
+
+class Refusing:
+    """A parser that lacks something."""
+
+    fingerprint = "refusing"
+
+    async def parse(self, path: Path, name: str) -> ParsedDocument:
+        raise DocumentUnreadable(f"{name!r} cannot be read. Install Office.")
+
+    async def aclose(self) -> None: ...
+
+
+async def test_what_cannot_be_read_again_stays_and_is_named_with_the_reason(folder: Path) -> None:
+    before = timeless(await state(folder))
+    execute(folder, "UPDATE mention SET description = 'x' WHERE chunk = 1")
+    engine = await small_engine(folder, parser=Refusing())
+    [left] = (await upkeep.repair(engine, SqliteInspector(folder))).left
+    await engine.aclose()
+    assert (left.check, left.document_id) == ("evidence", "lighthouse")
+    assert "Install Office" in left.message
+    assert (await state(folder))["stats"] == before["stats"]
+    assert await repaired(folder) == ()
+    assert differences(before, timeless(await state(folder))) == []
+
+
+async def test_a_document_whose_damaged_parts_were_dropped_is_damaged_until_it_is_ingested(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = timeless(await state(folder))
+    execute(folder, "UPDATE chunk SET text = 'x' WHERE row = 1")
+    with monkeypatch.context() as patched:
+        patched.setattr("rag_engine.upkeep._Repairing._ingest_again", _dying)
+        with pytest.raises(KeyboardInterrupt):
+            await repaired(folder)
+    [found] = await verified(folder)
+    assert (found.check, found.document_id) == ("unfinished repairs", "lighthouse")
+    assert await repaired(folder) == ()
+    assert differences(before, timeless(await state(folder))) == []
+
+
+async def test_counters_are_repaired_under_any_model_in_every_workspace(
+    folder: Path,
+) -> None:
+    async with opened(folder) as engine:
+        await put(engine, "bees", "# Bees\n\nBees are kept in Whitby.", workspace="other")
+    before = await state(folder, "other")
+    execute(folder, "UPDATE meta SET value = 99 WHERE key = 'entities'")
+    execute(folder, "DELETE FROM chunk_vector WHERE chunk = 1")
+    execute(folder, "UPDATE meta SET value = 99 WHERE key = 'entities'", number=2)
+    other = await small_engine(folder, embedder=HashEmbedder(dimensions=8))
+    left = (await upkeep.repair(other, SqliteInspector(folder))).left
+    await other.aclose()
+    assert {one.workspace for one in left} == {"default"}
+    assert any("RAG_EMBEDDING_MODEL" in one.message for one in left)
+    assert "totals" not in {one.check for one in left}
+    assert differences(before, await state(folder, "other")) == []
+
+
+async def test_a_version_that_waits_is_not_what_a_repair_asks_for(folder: Path) -> None:
+    async with opened(folder) as engine:
+        await engine.submit(b"# New\n\nNewer.", document_id="lighthouse", source="lighthouse.md")
+    execute(folder, "UPDATE chunk SET text = 'x' WHERE row = 1")
+    assert await repaired(folder) == ()
+    async with opened(folder) as engine:
+        version = await (await engine.workspace()).queue.version("lighthouse")
+        assert version is not None
+        assert (version.number, version.status) == (2, VersionStatus.INDEXED)
+        assert await passages(engine, "lighthouse") == ["# New\n\nNewer."]
