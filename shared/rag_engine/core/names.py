@@ -16,7 +16,7 @@ NORMALISER_VERSION: Final = 1
 """Raised whenever some name would get another key: a store keeps the version its keys were made by."""
 
 
-@lru_cache(maxsize=1 << 16)  # the same names come again and again
+@lru_cache(maxsize=1 << 13)  # the same names come again and again
 def entity_key(name: str) -> str:
     """Return the key of the entity that `name` names.
 

@@ -468,6 +468,8 @@ class Readers:
         with translated(self._path):
             connection = connect_to_read(self._path)
             connection.execute("PRAGMA query_only=ON")
+            # There may be many of them, and the operating system keeps pages for all.
+            connection.execute("PRAGMA cache_size=-4000")
             return View(self._path, connection, signature)
 
     def _release(self, view: View) -> None:
