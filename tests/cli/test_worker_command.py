@@ -105,6 +105,28 @@ def test_one_workspace_alone_if_it_is_named(run: Run, data: Path) -> None:
     assert versions(data, "one")["d0"].status == "pending"
 
 
+def test_a_workspace_that_is_not_there_is_no_idle_one(run: Run, data: Path) -> None:
+    submit(data, texts(1), "one")
+    done = run("worker", "--until-idle", "-w", "noe")
+    assert done.code == 2
+    assert "There is no workspace 'noe'" in done.error
+    assert "'one'" in done.error
+    assert run("worker", "-w", "a/b").code == 2
+
+
+@pytest.mark.slow
+def test_a_workspace_that_is_not_there_yet_is_waited_for(data: Path) -> None:
+    with started(data, "worker", "-w", "late") as worker:
+        assert worker.stderr is not None
+        assert any("no workspace 'late' yet" in line for line in worker.stderr)
+        submit(data, texts(1), "late")
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "indexed    d0.txt: 1 passage\n"
+        worker.terminate()
+        worker.communicate(timeout=30)
+        assert worker.returncode == 0
+
+
 def test_there_may_be_nothing_at_all(run: Run) -> None:
     done = run("worker", "--until-idle")
     assert (done.code, done.out) == (0, "Nothing waits: 0 documents indexed.\n")

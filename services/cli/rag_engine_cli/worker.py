@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from rag_engine.core.models import Version, VersionStatus
+from rag_engine.errors import NotFound
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.records import version_record
 from rag_engine_cli.report import outcome_line
@@ -93,6 +94,7 @@ class _Shift:
         """Work until nothing waits or a signal comes."""
         from rag_engine_lightrag.pool import WorkerPool
 
+        await self._check(engine, until_idle)
         pool = WorkerPool(
             engine=engine,
             concurrency=concurrency or engine.concurrency,
@@ -107,6 +109,23 @@ class _Shift:
             folder = self._session.settings.data_dir
             self._session.terminal.note(f"Working on {where} of {folder}. Press Ctrl-C to stop.")
         await pool.run()
+
+    async def _check(self, engine: Engine, until_idle: bool) -> None:
+        """A workspace that is not there is a mistake, unless it can still come."""
+        names = await engine.control.workspaces()
+        if self._only is None or self._only in names:
+            return
+        there = f"Those there are: {', '.join(map(repr, names))}" if names else "There is none yet"
+        try:
+            await engine.workspace(self._only)
+        except NotFound as error:
+            folder = str(self._session.settings.data_dir)
+            what = f"There is no workspace {self._only!r}"
+            if until_idle:
+                raise NotFound(
+                    f"{what} in {folder!r}. {there}. Check the spelling, or leave --workspace out."
+                ) from error
+            self._session.terminal.warn([f"{what} yet; it is waited for. {there}."])
 
     def summary(self) -> None:
         """Say what was done."""
