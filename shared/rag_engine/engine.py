@@ -21,6 +21,7 @@ from rag_engine.core.edits import (
     ONLY_FACTS,
     ActiveEdit,
     Edit,
+    Edits,
     Fact,
     is_fact,
     pack_fact,
@@ -96,10 +97,13 @@ class Changes:
     Attributes:
         edits: Aliases and suppressions, by the time they were made.
         facts: By their ids.
+        lost: Ids of facts whose originals are gone, so that nobody can tell what they say. They can
+            be undone.
     """
 
     edits: tuple[ActiveEdit, ...]
     facts: tuple[Fact, ...]
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -400,6 +404,8 @@ class Engine:
     async def edit(self, edit: Edit, workspace: str = DEFAULT_WORKSPACE) -> bool:
         """Put an alias or a suppression into force, for what is there and for what will come.
 
+        It may come before the first document: the workspace is created when it is not there.
+
         Returns:
             Whether it is new.
 
@@ -409,7 +415,8 @@ class Engine:
             Conflict: The name already is an alias of another one, or hidden.
         """
         check_names(edit)
-        opened = await self.control.open(workspace)
+        Edits().check(edit)  # before a workspace is made for it
+        opened = await self.control.open(workspace, create=True)
         vectors = await embed_names(edit.keys, self.pipeline.embedder)
         return await opened.store.edit(edit, vectors)
 
@@ -442,8 +449,13 @@ class Engine:
                 facts += page.documents
                 if (after := page.next) is None:
                     break
-        known = [await recall_fact(one.content_hash, self.blobs) for one in facts]
-        return Changes(edits=tuple(edits), facts=tuple(known))
+        known, lost = list[Fact](), list[str]()
+        for one in facts:
+            try:
+                known.append(await recall_fact(one.content_hash, self.blobs))
+            except BlobMissing:
+                lost.append(one.id.removeprefix(FACT_PREFIX))
+        return Changes(edits=tuple(edits), facts=tuple(known), lost=tuple(lost))
 
     async def undo(self, id: str, workspace: str = DEFAULT_WORKSPACE) -> None:
         """Take back an edit or a fact, as if it had never been made.

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from command_line import Run
 
 pytestmark = pytest.mark.usefixtures("filled")
@@ -51,7 +53,9 @@ def test_what_is_mentioned_nowhere_is_merged_with_a_warning(run: Run) -> None:
     [
         (("merge", "Clara Weiss"), "Missing argument"),
         (("merge", "Clara Weiss", "clara weiss"), "no two names"),
-        (("hide", " "), "names nothing"),
+        (("hide", " "), "' ' names nothing"),
+        (("hide", "Clara Weiss", ""), "'' names nothing"),
+        (("merge", "", "Clara Weiss"), "'' names nothing"),
         (("add", "Clara Weiss"), "nothing to add"),
         (("add", "Clara Weiss", "--as", "x"), "--to"),
         (("add", "Clara Weiss", "--to", "x", "--type", "y"), "of its own"),
@@ -69,3 +73,20 @@ def test_names_that_go_round_in_a_circle_are_refused(run: Run) -> None:
     assert run("graph", "merge", "Clara Weiss", "Clara").code == 0
     assert "would stand for itself" in run("graph", "merge", "Clara", "Clara Weiss").error
     assert "Undo that first" in run("graph", "merge", "Clara Weiss", "Anton Berg").error
+
+
+def test_a_fact_whose_original_is_gone_is_listed_and_undone(run: Run, data: Path) -> None:
+    kept = run("graph", "add", "Clara Weiss", "--type", "person", "--json").json["id"]
+    before = {*(data / "blobs").glob("??/*")}
+    lost = run("graph", "add", "Otto Weiss", "--type", "baker", "--json").json["id"]
+    for path in {*(data / "blobs").glob("??/*")} - before:
+        path.unlink()
+    listed = run("graph", "edits")
+    assert listed.code == 0
+    assert "added   Clara Weiss (person)" in listed.out
+    assert "added   (its original is gone)" in listed.out
+    lines = {one["id"]: one for one in run("graph", "edits", "--json").lines}
+    assert set(lines) == {kept, lost}
+    assert lines[lost]["lost"] is True
+    assert run("graph", "undo", lost).code == 0
+    assert lost not in run("graph", "edits").out

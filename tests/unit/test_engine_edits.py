@@ -110,3 +110,27 @@ async def test_a_very_long_fact_is_evidence_once(engine: Engine) -> None:
     await engine.work()
     assert (await engine.document(long.document_id)).chunks > 1
     assert (await engine.graph("Zoe")).entity.mentions == 1
+
+
+async def test_edits_may_come_before_the_first_document(tmp_path: Path) -> None:
+    engine = await small_engine(tmp_path)
+    with pytest.raises(InvalidRequest, match="'' names nothing"):
+        await engine.edit(Alias(source="", target="IBM"), "new")
+    assert await engine.control.workspaces() == []
+    assert await engine.edit(Alias(source="Lady of Farne", target="Ada Brand"), "new")
+    await put(engine, "nickname", NICKNAME, workspace="new")
+    assert (await engine.graph("Lady of Farne", "new")).entity.name == "Ada Brand"
+    await engine.aclose()
+
+
+async def test_a_fact_whose_original_is_gone_does_not_hide_the_others(engine: Engine) -> None:
+    other = Fact(name="Zoe", type="cat")
+    for fact in (SISTER, other):
+        await engine.add_fact(fact)
+    await engine.work()
+    gone = (await engine.document(other.document_id)).content_hash
+    assert await engine.blobs.delete([gone]) == 1
+    found = await engine.edits()
+    assert (found.facts, found.lost) == ((SISTER,), (other.id,))
+    await engine.undo(other.id)
+    assert (await engine.edits()).lost == ()

@@ -60,8 +60,8 @@ def hide(session: Session, name: str, other: str | None) -> None:
 
 
 async def _edit(engine: Engine, session: Session, edit: Edit, done: str) -> None:
-    warnings = await check_workspace(engine, session)
-    unknown = [name for name in _names(edit)[:1] if not await _is_mentioned(engine, session, name)]
+    warnings = await _warnings(engine, session)
+    unknown = [name for name in edit.names[:1] if not await _is_mentioned(engine, session, name)]
     new = await engine.edit(edit, session.workspace)
     terminal = session.terminal
     if unknown and new:
@@ -72,9 +72,12 @@ async def _edit(engine: Engine, session: Session, edit: Edit, done: str) -> None
     terminal.record({"id": edit.id, "new": new, **_record(edit), "warnings": warnings})
 
 
-def _names(edit: Edit) -> list[str]:
-    names = [edit.source, edit.target] if isinstance(edit, Alias) else [edit.name, edit.other]
-    return [name for name in names if name]
+async def _warnings(engine: Engine, session: Session) -> list[str]:
+    """What there is to say of a workspace; an edit may come before its first document."""
+    try:
+        return await check_workspace(engine, session)
+    except NotFound:
+        return []
 
 
 async def _is_mentioned(engine: Engine, session: Session, name: str) -> bool:
@@ -144,10 +147,14 @@ async def _edits(engine: Engine, session: Session) -> None:
     made: list[Edit | Fact] = [*(one.edit for one in found.edits), *found.facts]
     for one in made:
         terminal.record({"id": one.id, **_record(one)})
-    if not made:
+    for id in found.lost:
+        terminal.record({"id": id, "kind": "add", "lost": True})
+    rows = [(one.id, _in_words(one)) for one in made]
+    rows += [(id, "added   (its original is gone)") for id in found.lost]
+    if not rows:
         terminal.line("Nothing was changed by hand.")
         return
-    terminal.table(("id", "what"), [(one.id, _in_words(one)) for one in made])
+    terminal.table(("id", "what"), rows)
 
 
 @click.command()

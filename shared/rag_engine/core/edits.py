@@ -52,9 +52,14 @@ class Alias:
         return _id("alias", entity_key(self.source), entity_key(self.target))
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names that it is about, as written."""
+        return self.source, self.target
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The entity keys that it may bring to light, now or when it is undone."""
-        return entity_key(self.source), entity_key(self.target)
+        return tuple(map(entity_key, self.names))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +80,14 @@ class Suppression:
         return _id("suppression", *sorted(self.keys))
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names that it is about, as written."""
+        return (self.name,) if self.other is None else (self.name, self.other)
+
+    @property
     def keys(self) -> tuple[str, ...]:
         """The entity keys that it is about."""
-        return tuple(entity_key(one) for one in (self.name, self.other) if one is not None)
+        return tuple(map(entity_key, self.names))
 
 
 Edit = Alias | Suppression
@@ -134,12 +144,13 @@ class Edits:
                 what is to be hidden is an alias.
             Conflict: The name already is an alias of another one, or hidden.
         """
-        if not all(edit.keys) or len(set(edit.keys)) < len(edit.keys):
+        for name in edit.names:
+            if not entity_key(name):
+                raise InvalidRequest(f"{name!r} names nothing. Give a name that can be seen.")
+        if len(set(edit.keys)) < len(edit.keys):
             raise InvalidRequest(
-                f"{edit.keys[0]!r} and {edit.keys[1]!r} are no two names. Case and spacing make no "
-                "difference."
-                if len(edit.keys) == 2
-                else f"{edit.keys[0]!r} names nothing. Give a name that can be seen."
+                f"{edit.names[0]!r} and {edit.names[1]!r} are no two names. Case and spacing make "
+                "no difference."
             )
         if isinstance(edit, Suppression):
             for key in edit.keys:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from rag_engine.core.edits import Alias, Edit, Fact
+from rag_engine.core.edits import Edit, Fact
 from rag_engine.core.filters import LARGEST
 from rag_engine.core.models import Metadata, Scalar
 from rag_engine.core.names import entity_key
@@ -58,8 +58,7 @@ def check_names(edit: Edit) -> None:
     Raises:
         InvalidRequest: Naming the first one.
     """
-    names = (edit.source, edit.target) if isinstance(edit, Alias) else (edit.name, edit.other or "")
-    for name in names:
+    for name in edit.names:
         _check(name)
 
 
