@@ -133,6 +133,24 @@ def test_there_may_be_nothing_at_all(run: Run) -> None:
 
 
 @pytest.mark.slow
+def test_any_number_of_workspaces_takes_few_open_files(data: Path) -> None:
+    async def put(engine: Engine) -> None:
+        for number in range(100):
+            text = f"Document {number}.".encode()
+            place = f"w{number}"
+            await engine.submit(text, document_id="d", source="d.txt", workspace=place)
+
+    Session(data_dir=data).run(put)
+    limited = ["sh", "-c", 'ulimit -n 128; exec "$@"', "sh", sys.executable, "-m", "rag_engine_cli"]
+    words = ["--data-dir", str(data), "worker", "--until-idle"]
+    done = subprocess.run(
+        [*limited, *words], check=False, capture_output=True, text=True, timeout=300
+    )
+    assert done.stderr == ""
+    assert done.stdout.endswith("Nothing waits: 100 documents indexed.\n")
+
+
+@pytest.mark.slow
 def test_any_number_of_workers_share_the_work(data: Path) -> None:
     submit(data, texts(40))
     with ExitStack() as stack:

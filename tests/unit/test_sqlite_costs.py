@@ -55,10 +55,10 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> Meter:
     found = Meter()
     real = connections.Writer._transact
 
-    def transact(self: connections.Writer, work: Any) -> Any:
-        result = real(self, work)
+    def transact(self: connections.Writer, hand: Any, work: Any) -> Any:
+        result = real(self, hand, work)
         if self._path.parent.name == "workspaces":
-            found.connection = self._connection
+            found.connection = hand.connection
         return result
 
     monkeypatch.setattr(connections.Writer, "_transact", transact)

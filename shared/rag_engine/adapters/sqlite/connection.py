@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from rag_engine.adapters.sqlite.functions import add_checksum
+from rag_engine.adapters.sqlite.handles import Handle
 from rag_engine.errors import (
     InvalidRequest,
     RagEngineError,
@@ -169,6 +170,11 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         raise _translate(error, path) from error
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{str(path)!r} cannot be used ({error.strerror}). Check its permissions and how many "
+            "files a process may open (ulimit -n)."
+        ) from error
     except UnicodeEncodeError as error:
         raise InvalidRequest(
             f"{str(error.object)[:80]!r} is not valid Unicode, so nothing can have that name. "
@@ -273,6 +279,21 @@ class Original:
             )
 
 
+class _Hand:
+    """A thread that writes, and its connection, which is opened when it is first needed."""
+
+    def __init__(self) -> None:
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+        self.connection: sqlite3.Connection | None = None
+
+    def close(self) -> None:
+        """Wait for what is being written, then let go of the file."""
+        self.executor.shutdown(wait=True)
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+
 class Writer:
     """The one thread of this process that writes a file.
 
@@ -280,11 +301,13 @@ class Writer:
     waits for it, so that it never fails half-way for having read before it wrote.
     """
 
-    def __init__(self, path: Path, original: Original) -> None:
+    def __init__(self, path: Path, original: Original, handle: Handle) -> None:
         self._path = path
         self._original = original
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
-        self._connection: sqlite3.Connection | None = None
+        self._handle = handle
+        self._hand: _Hand | None = None
+        self._lock = threading.Lock()
+        self._closed = False
         self._shorten_at = 0.0
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -292,23 +315,28 @@ class Writer:
 
         A caller that is cancelled while it waits may find the transaction committed.
         """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, partial(self._transact, work))
+        async with self._handle.use():
+            return await self._handed_in(work)
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _handed_in(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        with self._lock:  # before the thread there is may be told to end
+            hand = self._hand = self._hand or _Hand()
+            work_of_hand = partial(self._transact, hand, work)
+            return asyncio.get_running_loop().run_in_executor(hand.executor, work_of_hand)
+
+    def _transact(self, hand: _Hand, work: Callable[[sqlite3.Connection], T]) -> T:
         with translated(self._path):
-            if self._connection is None:
-                self._connection = connect(self._path)
+            connection = hand.connection = hand.connection or connect(self._path)
             self._original.check()
-            self._connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN IMMEDIATE")
             try:
-                result = work(self._connection)
-                self._connection.execute("COMMIT")
+                result = work(connection)
+                connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 raise
-            self._shorten_log(self._connection)
+            self._shorten_log(connection)
             return result
 
     def _shorten_log(self, connection: sqlite3.Connection) -> None:
@@ -330,12 +358,20 @@ class Writer:
         finally:
             connection.execute(_PATIENCE)
 
+    def rest(self) -> None:
+        """Let go of the thread and of the file until there is more to write."""
+        with self._lock:
+            if self._closed or self._hand is None:
+                return
+            hand, self._hand = self._hand, None
+        hand.close()
+
     def close(self) -> None:
-        """Wait for what is being written, then let go of the file."""
-        self._executor.shutdown(wait=True)
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Wait for what is being written, then let go of the file. Nothing is written afterwards."""
+        with self._lock:
+            self._closed = True
+            hand = self._hand = self._hand or _Hand()
+        hand.close()
 
 
 class View:
@@ -407,13 +443,17 @@ class View:
 class Readers:
     """Connections for reading, kept for the next one who needs one."""
 
-    def __init__(self, path: Path, original: Original, executor: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, path: Path, original: Original, handle: Handle, executor: ThreadPoolExecutor
+    ) -> None:
         self._path = path
         self._original = original
+        self._handle = handle
         self._executor = executor
         self._idle: list[View] = []
         self._alone: View | None = None
         self._lock = threading.Lock()
+        self._resting = False
         self._closed = False
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -423,6 +463,11 @@ class Readers:
     @asynccontextmanager
     async def view(self) -> AsyncIterator[View]:
         """A read transaction for the time of the context."""
+        async with self._handle.use(), self._begun() as view:
+            yield view
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[View]:
         beginning = asyncio.ensure_future(self.run(self._begin))
         try:
             view = await asyncio.shield(beginning)
@@ -448,6 +493,7 @@ class Readers:
 
     def _begin(self) -> View:
         with self._lock:
+            self._resting = False
             if self._alone is None:
                 self._original.check()
                 view = self._idle.pop() if self._idle else self._open()
@@ -480,10 +526,17 @@ class Readers:
             if view is self._alone:
                 self._alone = None
             view.end()
-            if self._closed or view.passing or len(self._idle) >= _IDLE:
+            if self._closed or self._resting or view.passing or len(self._idle) >= _IDLE:
                 view.close()
             else:
                 self._idle.append(view)
+
+    def rest(self) -> None:
+        """Close the idle connections now; those that come back are kept once more are begun."""
+        with self._lock:
+            self._resting = True
+            while self._idle:
+                self._idle.pop().close()
 
     def close(self) -> None:
         """Close the idle connections now and the others when they come back."""

@@ -24,6 +24,7 @@ from rag_engine.adapters.sqlite.connection import (
     connect_to_read,
     translated,
 )
+from rag_engine.adapters.sqlite.handles import Handles
 from rag_engine.adapters.sqlite.lookout import Lookout
 from rag_engine.adapters.sqlite.migrations import LATEST, applied, migrate
 from rag_engine.adapters.sqlite.presence import Presence
@@ -76,6 +77,7 @@ class SqliteControl:
         self._listing = data_dir / "control.sqlite"
         self._presence = Presence(data_dir / "workers")
         self._lookout = Lookout(self._presence, clock)
+        self._handles = Handles()
         self._opened: dict[str, Workspace] = {}
         self._lock = asyncio.Lock()
 
@@ -150,6 +152,7 @@ class SqliteControl:
             for workspace in self._opened.values():
                 await workspace.store.aclose()
             self._opened.clear()
+            await asyncio.to_thread(self._handles.close)
             await asyncio.to_thread(self._presence.close)
             await asyncio.to_thread(self._executor.shutdown)
 
@@ -232,17 +235,20 @@ class SqliteControl:
 
     async def _open(self, name: str, number: int) -> Workspace:
         path = self._path(number)
-        original = Original(path)
-        writer, readers = Writer(path, original), Readers(path, original, self._executor)
+        original, handle = Original(path), self._handles.handle()
+        writer = Writer(path, original, handle)
+        readers = Readers(path, original, handle, self._executor)
         try:
             if not await readers.run(lambda: self._is_ready(path, name)):
                 await writer.run(lambda connection: self._prepare(connection, path, name))
         except BaseException:
             await asyncio.to_thread(writer.close)
             raise
+        store = SqliteStore(writer, readers, self._dimensions, self._clock)
+        handle.parts = (writer.rest, readers.rest, store.rest)
         return Workspace(
             name=name,
-            store=SqliteStore(writer, readers, self._dimensions, self._clock),
+            store=store,
             queue=SqliteQueue(writer, readers, self._presence, self._clock),
         )
 

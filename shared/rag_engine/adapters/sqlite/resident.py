@@ -232,6 +232,14 @@ class Residents:
                 del self._states[min(self._states)]
             return state
 
+    def rest(self) -> None:
+        """Let go of all states until they are asked for, unless one is being made right now."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._states.clear()
+            finally:
+                self._lock.release()
+
     def forget(self, counter: int) -> None:
         """Let go of a state."""
         with self._lock:

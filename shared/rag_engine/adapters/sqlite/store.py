@@ -228,6 +228,10 @@ class SqliteStore:
 
         return await self._writer.run(write)
 
+    def rest(self) -> None:
+        """Let go of what is held in memory until somebody asks for it."""
+        self._residents.rest()
+
     async def aclose(self) -> None:
         """See `Store.aclose`."""
         await asyncio.to_thread(self._writer.close)
