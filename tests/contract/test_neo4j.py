@@ -21,6 +21,7 @@ from rag_engine.adapters.neo4j import Neo4jControl, connection, outdated
 from rag_engine.adapters.neo4j.connection import Connection
 from rag_engine.adapters.neo4j.migrations import LATEST, migrate
 from rag_engine.core.edits import Alias
+from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Extraction, Mention, Stage, VersionStatus
 from rag_engine.errors import ConfigurationError, StoreTooNew, StoreUnavailable
 from rag_engine.settings import load
@@ -283,29 +284,54 @@ async def test_writes_in_each_others_way_are_run_again_and_add_up(
         assert differences(await observed(alone), await observed(workspace)) == []
 
 
-async def test_a_finish_whose_answer_was_lost_is_not_done_twice(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await workspace.queue.accept(A.submission)
-    lease = (await claim(workspace)).lease
-    await stage(workspace.store, lease, A.evidence())
-    once = connection.Connection._once
-    lost = 0
+@pytest.fixture
+def losing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Loses the answer of the next committed transaction, once it is switched on by an entry."""
+    once, losing = connection.Connection._once, list[str]()
 
     async def lose_the_answer(self: Any, work: Any, mode: str, number: int) -> Any:
-        nonlocal lost
         result = await once(self, work, mode, number)
-        if mode == "WRITE" and not lost:
-            lost += 1
-            raise exceptions.SessionExpired("The answer was lost.")
+        if mode == "WRITE" and losing:
+            losing.pop()
+            raise exceptions.IncompleteCommit("The connection broke.")
         return result
 
     monkeypatch.setattr(connection.Connection, "_once", lose_the_answer)
+    return losing
+
+
+async def test_a_write_whose_answer_was_lost_is_not_done_twice(
+    workspace: Workspace, losing: list[str]
+) -> None:
+    losing.append("accept")
+    version = await workspace.queue.accept(A.submission)
+    assert (losing, version.number) == ([], 1)
+    lease = (await claim(workspace)).lease
+    losing.append("checkpoint")
+    await workspace.queue.checkpoint(lease, Stage.PARSE, warnings=["w"])
+    await stage(workspace.store, lease, A.evidence())
+    losing.append("finish")
     version = await workspace.store.finish(lease)
-    assert lost == 1
     assert (version.status, version.chunks) == (VersionStatus.INDEXED, 3)
+    assert version.warnings == ("w",)
+    losing.append("edit")
+    assert await put(workspace.store, Alias(source="Bob", target="Rob")) == [True]
+    assert await put(workspace.store, Alias(source="Bob", target="Rob")) == [False]
+    losing.append("undo")
+    assert await workspace.store.undo(Alias(source="Bob", target="Rob").id)
+    assert not await workspace.store.undo(Alias(source="Bob", target="Rob").id)
     async with workspace.store.snapshot() as reader:
-        assert (reader.counter, (await reader.stats()).mentions) == (1, 3)
+        assert (reader.counter, (await reader.stats()).mentions) == (3, 3)
+    await workspace.queue.accept(A2.submission)
+    lease = (await claim(workspace)).lease
+    losing.append("fail")
+    failed = await workspace.queue.fail(lease, Decision(reason="It broke. Try another."))
+    assert failed.status is VersionStatus.FAILED
+    losing.append("delete")
+    assert await workspace.store.delete(["a"]) == 1
+    async with workspace.store.snapshot() as reader:
+        assert (reader.counter, (await reader.stats()).mentions) == (4, 0)
+    assert losing == []
 
 
 async def test_leases_are_kept_alive_from_another_event_loop(workspace: Workspace) -> None:

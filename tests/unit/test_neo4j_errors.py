@@ -127,6 +127,7 @@ def test_what_passes_by_itself_is_run_again(code: str) -> None:
     assert is_worth_repeating(of_code(code))
     assert is_worth_repeating(Overtaken())
     assert is_worth_repeating(exceptions.SessionExpired("x"))
+    assert is_worth_repeating(exceptions.IncompleteCommit("x"))
     assert is_worth_repeating(exceptions.ServiceUnavailable("x"))
 
 

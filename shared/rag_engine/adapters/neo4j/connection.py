@@ -114,7 +114,7 @@ class Connection:
 
         Args:
             work: Runs the statements. It may be called several times, and each time must find out
-                anew what there is.
+                anew what there is; also after a commit whose answer was lost.
             workspace: Number of the workspace that statements are about.
 
         Raises:

@@ -84,18 +84,19 @@ class Editor:
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    async def put(self, edit: Edit, vectors: Sequence[bytes], now: float) -> bool:
-        """Put an edit into force; return whether it is new.
+    async def put(self, edit: Edit, vectors: Sequence[bytes], now: float, attempt: str) -> bool:
+        """Put an edit into force; return whether it is new, or was put there by this attempt.
 
         Raises:
             InvalidRequest: It makes no sense beside the others.
             Conflict: The name already is an alias of another one.
         """
         state, before = await self._begin()
-        if any(node["id"] == edit.id for node in before.nodes):
-            return False
+        for node in before.nodes:
+            if node["id"] == edit.id:
+                return bool(node.get("made_by") == attempt)
         before.together.check(edit)
-        properties = edit_properties(edit, vectors)
+        properties = {**edit_properties(edit, vectors), "made_by": attempt}
         chunks = await self._chunks(edit, before.together, entity_id(edit.keys[0]))
         await self._transaction.rows(
             "add_edit", properties=properties, made_at=now, counter=state.counter + 1

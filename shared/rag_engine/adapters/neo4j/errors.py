@@ -33,8 +33,12 @@ class Overtaken(Exception):
 
 
 def is_worth_repeating(error: BaseException) -> bool:
-    """Whether a transaction that failed so may succeed when all of it is run again."""
-    if isinstance(error, Overtaken):
+    """Whether a transaction that failed so may succeed when all of it is run again.
+
+    That goes for one that may have been committed before the connection broke, too: what the store
+    writes it writes once, however often it is told to (see `Connection.write`).
+    """
+    if isinstance(error, Overtaken | driver.IncompleteCommit):
         return True
     if isinstance(error, driver.Neo4jError):
         return error.is_retryable() or error.code == _OVERTAKEN

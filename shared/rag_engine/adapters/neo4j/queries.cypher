@@ -45,8 +45,12 @@ SET w.locked = $token
 RETURN w.state AS state;
 
 // name: holds_vectors
-MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.version > 0 AND c.gone_at IS NULL
-RETURN c.row AS row LIMIT 1;
+CALL { MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.version > 0 AND c.gone_at IS NULL
+       RETURN c.row AS row LIMIT 1
+       UNION ALL
+       MATCH (x:Edit) WHERE x.workspace = $workspace AND x.gone_at IS NULL
+       RETURN x.shown_at AS row LIMIT 1 }
+RETURN row LIMIT 1;
 
 // name: set_made_with
 MATCH (w:Workspace {number: $workspace}) SET w += $made_with;

@@ -286,18 +286,24 @@ class Neo4jStore:
         for vector in vectors:
             self._check(vector)
         packed = [pack_vector(vector) for vector in vectors]
+        attempt = token()
 
         async def work(transaction: Transaction) -> bool:
             now = time_of(self._clock, await transaction.rows("server_time"))
-            return await Editor(transaction).put(edit, packed, now)
+            return await Editor(transaction).put(edit, packed, now, attempt)
 
         return await self._write(work)
 
     async def undo(self, edit_id: str) -> bool:
         """See `Store.undo`."""
 
+        found = False
+
         async def work(transaction: Transaction) -> bool:
-            return await Editor(transaction).take_back(edit_id)
+            # An earlier run may have been committed, and only its answer lost.
+            nonlocal found
+            found = await Editor(transaction).take_back(edit_id) or found
+            return found
 
         return await self._write(work)
 
