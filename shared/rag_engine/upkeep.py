@@ -20,6 +20,7 @@ from rag_engine.core.tokens import tokenize
 from rag_engine.engine import Engine
 from rag_engine.errors import (
     BlobMissing,
+    Conflict,
     DocumentRejected,
     ModelMismatch,
     RagEngineError,
@@ -63,13 +64,15 @@ async def verify(engine: Engine, inspector: Inspector) -> AsyncGenerator[Damage 
 async def _verify_workspace(
     engine: Engine, inspector: Inspector, workspace: str
 ) -> AsyncGenerator[Damage | Checking, None]:
+    hopeless = False
     try:
         async with inspector.open(workspace) as inspection:
             broken = False
             async for one in inspection.damages():
                 if isinstance(one, Damage):
-                    broken = broken or one.remedy is Remedy.SALVAGE
-                    yield replace(one, workspace=workspace)
+                    if one.remedy is Remedy.SALVAGE and not broken:
+                        broken, hopeless = True, not await inspector.can_salvage(workspace)
+                    yield _as_far_as_it_goes(replace(one, workspace=workspace), hopeless)
                 else:
                     yield Checking(check=f"{workspace}: {one.check}")
             if not broken:
@@ -77,7 +80,40 @@ async def _verify_workspace(
                 async for damage in _compare_blobs(engine, inspection):
                     yield replace(damage, workspace=workspace)
     except StoreCorrupt as error:
-        yield Damage(check="file", message=str(error), remedy=Remedy.SALVAGE, workspace=workspace)
+        hopeless = not await inspector.can_salvage(workspace)
+        found = Damage(check="file", message=str(error), remedy=Remedy.SALVAGE, workspace=workspace)
+        yield _as_far_as_it_goes(found, hopeless)
+
+
+def _as_far_as_it_goes(damage: Damage, hopeless: bool) -> Damage:
+    if not hopeless or damage.remedy is not Remedy.SALVAGE:
+        return damage
+    way_out = (
+        "No document can be read from the file: restore it from a backup, or give the workspace up "
+        f"with: rag-engine doctor --forget {damage.workspace}"
+    )
+    return replace(damage, message=f"{damage.message} {way_out}", remedy=Remedy.NONE)
+
+
+async def forget(engine: Engine, inspector: Inspector, workspace: str) -> None:
+    """Give up a workspace whose file is missing, or from which no document can be read.
+
+    Raises:
+        Conflict: It is not lost.
+    """
+    async with aclosing(verify(engine, inspector)) as found:
+        async for one in found:
+            if (
+                isinstance(one, Damage)
+                and (one.workspace, one.remedy) == (workspace, Remedy.NONE)
+                and one.check in ("file", "pages")
+            ):
+                await inspector.forget(workspace)
+                return
+    raise Conflict(
+        f"Workspace {workspace!r} is not lost, so it is not forgotten. See what there is with: "
+        "rag-engine workspaces list"
+    )
 
 
 async def _compare_blobs(engine: Engine, inspection: Inspection) -> AsyncIterator[Damage]:

@@ -85,3 +85,19 @@ def test_a_database_that_is_none_is_named_with_the_remedy(run: Run, data: Path, 
     assert name in done.out
     assert run("doctor", "--repair", "--yes").code == (0 if name == "control.sqlite" else 3)
     assert run("query", "Who owned the mill?").code == (0 if name == "control.sqlite" else 3)
+
+
+def test_a_workspace_that_is_lost_is_given_up_on_request(run: Run, data: Path, docs: Path) -> None:
+    refused = run("doctor", "--forget", "default")
+    assert (refused.code, "not lost" in refused.error) == (2, True)
+    (data / "workspaces" / "0001.sqlite").write_bytes(b"garbage" * 9999)
+    done = run("doctor", "--verify")
+    assert "(cannot be repaired here)" in done.out
+    assert "doctor --forget default" in done.out
+    assert run("doctor", "--forget", "default").code == 0
+    assert run("ingest", docs / "mill.html").code == 0
+    assert run("doctor", "--verify").code == 0
+
+
+def test_one_thing_at_a_time(run: Run) -> None:
+    assert run("doctor", "--collect", "--verify").code == 2

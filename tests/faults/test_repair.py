@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -25,7 +26,7 @@ from rag_engine import Engine, upkeep
 from rag_engine.adapters.models.fake import HashEmbedder
 from rag_engine.adapters.sqlite import SqliteInspector
 from rag_engine.core.models import VersionStatus
-from rag_engine.errors import DocumentUnreadable, StoreCorrupt
+from rag_engine.errors import Conflict, DocumentUnreadable, StoreCorrupt
 from rag_engine.ports.inspection import Remedy
 from rag_engine.testing.observation import differences
 
@@ -89,7 +90,7 @@ async def test_a_salvage_that_is_interrupted_forgets_no_document(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = timeless(await state(folder))
-    for step in ("_make", "_set_aside", "_flush"):
+    for step in ("_make", "set_aside", "_flush"):
         garbage_in_a_page(database(folder))
         with monkeypatch.context() as patched:
             patched.setattr(f"rag_engine.adapters.sqlite.salvage.{step}", _dying)
@@ -237,3 +238,69 @@ async def test_a_version_that_waits_is_not_what_a_repair_asks_for(folder: Path) 
         assert version is not None
         assert (version.number, version.status) == (2, VersionStatus.INDEXED)
         assert await passages(engine, "lighthouse") == ["# New\n\nNewer."]
+
+
+# ---------------------------------------------------------------- the list of workspaces
+
+
+async def test_an_empty_list_is_made_again(folder: Path) -> None:
+    before = await state(folder)
+    with closing(sqlite3.connect(folder / "control.sqlite")) as listing, listing:
+        listing.execute("DELETE FROM workspace")
+    [found] = await verified(folder)
+    assert (found.check, found.remedy) == ("listing", Remedy.REBUILD)
+    assert await repaired(folder) == ()
+    assert differences(before, await state(folder)) == []
+
+
+async def test_a_copy_beside_the_workspaces_is_left_alone(folder: Path) -> None:
+    before = await state(folder)
+    copy = database(folder).with_name("0001-before.sqlite")
+    shutil.copyfile(database(folder), copy)
+    assert await verified(folder) == []
+    (folder / "control.sqlite").unlink()
+    assert await repaired(folder) == ()
+    async with opened(folder) as engine:
+        assert await engine.control.workspaces() == ["default"]
+    assert differences(before, await state(folder)) == []
+    assert copy.exists()
+
+
+async def test_two_files_of_one_workspace_are_both_named_and_the_listed_one_answers(
+    folder: Path,
+) -> None:
+    before = await state(folder)
+    shutil.copyfile(database(folder), database(folder, 2))
+    execute(folder, "UPDATE meta SET value = 99 WHERE key = 'entities'")
+    [left] = await repaired(folder)
+    assert left.remedy is Remedy.NONE
+    assert "0001.sqlite" in left.message
+    assert "0002.sqlite" in left.message
+    assert differences(before, await state(folder)) == []
+    (folder / "control.sqlite").unlink()
+    assert "0002.sqlite" in " ".join(one.message for one in await repaired(folder))
+    database(folder, 2).rename(folder / "elsewhere.sqlite")
+    assert await repaired(folder) == ()
+    assert differences(before, await state(folder)) == []
+
+
+@pytest.mark.parametrize("how", ["missing", "garbage"])
+async def test_a_workspace_that_is_lost_can_be_given_up_and_begun_anew(
+    folder: Path, how: str
+) -> None:
+    async with opened(folder) as engine:
+        with pytest.raises(Conflict, match="not lost"):
+            await upkeep.forget(engine, SqliteInspector(folder), "default")
+    if how == "missing":
+        database(folder).unlink()
+    else:
+        database(folder).write_bytes(b"garbage" * 9999)
+    [found] = await verified(folder)
+    assert found.remedy is Remedy.NONE
+    assert "doctor --forget default" in found.message
+    async with opened(folder) as engine:
+        await upkeep.forget(engine, SqliteInspector(folder), "default")
+        await put(engine, "lighthouse", LIGHTHOUSE)
+        assert (await engine.stats()).documents == 1
+    assert database(folder).with_name("0001.sqlite.damaged").exists() == (how == "garbage")
+    assert await verified(folder) == []

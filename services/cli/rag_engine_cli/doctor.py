@@ -64,27 +64,41 @@ class Finding:
     is_flag=True,
     help="The same, and repair what can be repaired. Exit code 3 if something is left.",
 )
+@click.option(
+    "--forget",
+    metavar="WORKSPACE",
+    help="Give up a workspace whose file is missing or cannot be read, so that it can begin anew.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before --repair.")
 @shared_options
 @pass_session
-def doctor(session: Session, collect: bool, verify: bool, repair: bool, yes: bool) -> None:
+def doctor(
+    session: Session, collect: bool, verify: bool, repair: bool, forget: str | None, yes: bool
+) -> None:
     """Check what is configured and whether it works.
 
     Tries the data folder, the databases, the embedding model, the parsers, text recognition and
     the language model, if one is configured: it is asked for one word. Exit code 3 if something
     does not work.
     """
-    if verify or repair:
-        from rag_engine_cli import upkeep
+    if sum((collect, verify or repair, forget is not None)) > 1:
+        raise click.UsageError("Do one at a time: --collect, --verify or --repair, or --forget.")
+    from rag_engine_cli import upkeep
 
+    if forget is not None:
+        upkeep.forget(session, forget)
+    elif verify or repair:
         if upkeep.repair(session, yes=yes) if repair else upkeep.verify(session):
             raise click.exceptions.Exit(3)
-        return
-    if collect:
+    elif collect:
         count = session.run(lambda engine: engine.collect())
         session.terminal.record({"collected": count})
         session.terminal.line(f"{plural(count, 'unused blob')} deleted.")
-        return
+    else:
+        _diagnose(session)
+
+
+def _diagnose(session: Session) -> None:
     states = []
 
     def show(finding: Finding) -> None:

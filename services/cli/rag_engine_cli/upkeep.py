@@ -117,6 +117,22 @@ async def _repair(engine: Engine, session: Session) -> Repaired:
     return await upkeep.repair(engine, inspector_of(session.settings))
 
 
+def forget(session: Session, workspace: str) -> None:
+    """Give up a workspace that is lost."""
+    session.run(lambda engine: _forget(engine, session, workspace))
+    session.terminal.record({"forgotten": workspace})
+    session.terminal.line(
+        f"Workspace {workspace!r} is forgotten. Begin it anew by ingesting into it."
+    )
+
+
+async def _forget(engine: Engine, session: Session, workspace: str) -> None:
+    from rag_engine import upkeep
+    from rag_engine.wiring import inspector_of
+
+    await upkeep.forget(engine, inspector_of(session.settings), workspace)
+
+
 @contextmanager
 def _progress(terminal: Terminal) -> Iterator[Callable[[str], None]]:
     if not terminal.live:

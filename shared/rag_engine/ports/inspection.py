@@ -152,6 +152,14 @@ class Inspector(Protocol):
         """
         ...
 
+    async def can_salvage(self, workspace: str) -> bool:
+        """Whether any document can be read from a broken workspace."""
+        ...
+
+    async def forget(self, workspace: str) -> None:
+        """Take a workspace that is lost off the list, so that it can begin anew."""
+        ...
+
     async def salvage(self, workspace: str, fingerprint: str) -> list[Damage]:
         """Set a broken workspace aside and begin it anew, with the documents that can be read from it.
 

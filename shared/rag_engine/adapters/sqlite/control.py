@@ -201,7 +201,8 @@ class SqliteControl:
 
         The file is made before it is listed; who is killed in between leaves one that holds nothing.
         """
-        return any(name_of(path) == name and _holds_documents(path) for path in self._files())
+        files = numbered_files(self._data_dir / "workspaces")
+        return any(name_of(path) == name and holds_documents(path) for path in files)
 
     def _add_to_list(self, name: str) -> None:
         """List a workspace whose file is there: what is listed and missing has been lost."""
@@ -222,10 +223,11 @@ class SqliteControl:
     def _free_number(self, connection: sqlite3.Connection, name: str) -> int:
         """The number of a file that has this name and is not listed, else one that nothing has."""
         listed = {number for (number,) in connection.execute(SQL["workspace_numbers"])}
-        for path in sorted(self._files()):
+        files = sorted(numbered_files(self._data_dir / "workspaces"))
+        for path in files:
             if number_of(path) not in listed and name_of(path) == name:
                 return number_of(path)
-        return 1 + max(listed | {number_of(path) for path in self._files()}, default=0)
+        return 1 + max(listed | {number_of(path) for path in files}, default=0)
 
     def _make_file(self, path: Path, name: str) -> None:
         with translated(path), closing(connect(path)) as connection:
@@ -309,9 +311,14 @@ class SqliteControl:
         )
 
 
+def numbered_files(folder: Path) -> set[Path]:
+    """The files of workspaces: copies that somebody made beside them have other names."""
+    return {path for path in folder.glob("*.sqlite") if path.stem.isdigit()}
+
+
 def number_of(path: Path) -> int:
     """The number of a workspace's file."""
-    return int(path.stem) if path.stem.isdigit() else 0
+    return int(path.stem)
 
 
 def name_of(path: Path) -> str | None:
@@ -328,7 +335,8 @@ def name_of(path: Path) -> str | None:
     return str(found[0]) if found else None
 
 
-def _holds_documents(path: Path) -> bool:
+def holds_documents(path: Path) -> bool:
+    """Whether there is any document in a workspace's file."""
     with translated(path), closing(connect_to_read(path)) as connection:
         return connection.execute(SQL["any_document"]).fetchone() is not None
 

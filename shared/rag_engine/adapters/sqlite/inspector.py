@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
 from rag_engine.adapters.sqlite.connection import connect, translated
-from rag_engine.adapters.sqlite.control import emptied, gone, is_listing, name_of, number_of
+from rag_engine.adapters.sqlite.control import (
+    emptied,
+    gone,
+    holds_documents,
+    is_listing,
+    name_of,
+    number_of,
+    numbered_files,
+)
 from rag_engine.adapters.sqlite.migrations import applied, migrate
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.repair import Repair, hollows
 from rag_engine.adapters.sqlite.rows import chunk_of, version_of
-from rag_engine.adapters.sqlite.salvage import salvage
+from rag_engine.adapters.sqlite.salvage import readable, remove, salvage, set_aside
 from rag_engine.adapters.sqlite.verify import UPKEEP, damages, open_for_upkeep, words_are_whole
 from rag_engine.core.models import Chunk, Version
 from rag_engine.errors import NotFound, StoreCorrupt, StoreUnavailable, WorldError
@@ -44,13 +52,13 @@ class SqliteInspector:
         """See `Inspector.workspaces`."""
         names = await asyncio.to_thread(self._names)
         return await asyncio.to_thread(
-            lambda: sorted(name for path, name in names.items() if name and path.exists())
+            lambda: sorted({name for path, name in names.items() if name and path.exists()})
         )
 
     def _names(self) -> dict[Path, str | None]:
         """Every workspace's file with its name: its own, else the listed one, if there is one."""
         listed = self._listed() or {}
-        paths = set((self._data_dir / "workspaces").glob("*.sqlite")) | listed.keys()
+        paths = numbered_files(self._data_dir / "workspaces") | listed.keys()
         return {path: name_of(path) or listed.get(path) for path in sorted(paths)}
 
     def _listed(self) -> dict[Path, str] | None:
@@ -74,22 +82,33 @@ class SqliteInspector:
 
     def _compared(self) -> Iterator[Damage]:
         listed, names = self._listed(), self._names()
-        if listed is None:
-            if names or self._listing.exists():
-                message = f"{str(self._listing)!r}, the list of workspaces, is missing or damaged."
-                yield Damage(check="listing", message=message, remedy=Remedy.REBUILD)
-            listed = {}
+        twice = _twice(names)
+        for double, paths in twice.items():
+            message = (
+                f"{' and '.join(repr(str(path)) for path in paths)} both are workspace {double!r}. Move "
+                "the one that is not wanted out of the folder, then: rag-engine doctor --repair"
+            )
+            yield Damage(check="listing", message=message, remedy=Remedy.NONE, workspace=double)
+        if listed is None and (names or self._listing.exists()):
+            message = f"{str(self._listing)!r}, the list of workspaces, is missing or damaged."
+            yield Damage(check="listing", message=message, remedy=Remedy.REBUILD)
         for path, name in names.items():
             if not path.exists():
-                message = f"{str(path)!r}, workspace {name!r}, is missing."
+                message = (
+                    f"{str(path)!r}, workspace {name!r}, is missing. Restore it from a backup, or give "
+                    f"it up with: rag-engine doctor --forget {name}"
+                )
                 yield Damage(
                     check="file", message=message, remedy=Remedy.NONE, workspace=name or ""
                 )
             elif name is None:
                 message = f"{str(path)!r} cannot be read, and nobody knows its name."
                 yield Damage(check="listing", message=message, remedy=Remedy.NONE)
-            elif listed and listed.get(path) != name:
-                message = f"{str(path)!r} is workspace {name!r} and listed as {listed.get(path)!r}."
+            elif listed is None or listed.get(path) == name or name in twice:
+                continue
+            elif path in listed or _is_used(path):  # else it is half made, and made anew
+                known = f"listed as {listed[path]!r}" if path in listed else "not listed"
+                message = f"{str(path)!r} is workspace {name!r} and {known}."
                 yield Damage(check="listing", message=message, remedy=Remedy.REBUILD)
 
     async def relist(self) -> None:
@@ -97,8 +116,9 @@ class SqliteInspector:
         await asyncio.to_thread(self._relist)
 
     def _relist(self) -> None:
-        names = self._names()
-        if self._listed() is None:
+        names, listed = self._names(), self._listed()
+        twice = _twice(names)
+        if listed is None:
             for path in sorted(self._data_dir.glob("control.sqlite*")):
                 if not path.name.endswith(".damaged"):
                     path.replace(path.with_name(f"{path.name}.damaged"))
@@ -107,14 +127,16 @@ class SqliteInspector:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(SQL["forget_workspaces"])
             for path, name in names.items():
-                if name is not None:
+                # Of two files with one name only the one that was listed goes on being used.
+                if name is not None and (name not in twice or (listed or {}).get(path) == name):
                     connection.execute(SQL["add_workspace"], (number_of(path), name))
             connection.execute("COMMIT")
 
     def _path(self, workspace: str) -> Path:
-        for path, name in self._names().items():
-            if name == workspace:
-                return path
+        found = [path for path, name in self._names().items() if name == workspace]
+        if found:
+            listed = self._listed() or {}
+            return next((path for path in found if listed.get(path) == workspace), found[0])
         raise NotFound(
             f"There is no workspace {workspace!r}. List those there are with: "
             "rag-engine workspaces list"
@@ -156,16 +178,57 @@ class SqliteInspector:
 
         await asyncio.to_thread(write)
 
+    async def can_salvage(self, workspace: str) -> bool:
+        """See `Inspector.can_salvage`."""
+        path = await asyncio.to_thread(self._path, workspace)
+        return bool((await asyncio.to_thread(readable, path)).versions)
+
+    async def forget(self, workspace: str) -> None:
+        """See `Inspector.forget`. Its file, if there is one, is set aside."""
+        path = await asyncio.to_thread(self._path, workspace)
+        with _able_to_set_aside(path):
+            await asyncio.to_thread(self._forget, path, workspace)
+
+    def _forget(self, path: Path, workspace: str) -> None:
+        if path.exists():
+            set_aside(path)
+            remove(path)
+        with translated(self._listing), closing(connect(self._listing)) as connection:
+            connection.execute(SQL["make_workspaces"])
+            connection.execute(SQL["forget_workspace"], (workspace,))
+
     async def salvage(self, workspace: str, fingerprint: str) -> list[Damage]:
         """See `Inspector.salvage`."""
         path = await asyncio.to_thread(self._path, workspace)
-        try:
+        with _able_to_set_aside(path):
             return await asyncio.to_thread(salvage, path, workspace, fingerprint)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"{str(path)!r} cannot be set aside ({error.strerror}). Check the disk and that its "
-                "folder is yours and not read-only."
-            ) from error
+
+
+def _is_used(path: Path) -> bool:
+    try:
+        return holds_documents(path)
+    except WorldError:  # it holds something that cannot be read
+        return True
+
+
+def _twice(names: Mapping[Path, str | None]) -> dict[str, list[Path]]:
+    """Names that several files have, with these files."""
+    found: dict[str, list[Path]] = {}
+    for path, name in names.items():
+        if name is not None and path.exists():
+            found.setdefault(name, []).append(path)
+    return {name: paths for name, paths in found.items() if len(paths) > 1}
+
+
+@contextmanager
+def _able_to_set_aside(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{str(path)!r} cannot be set aside ({error.strerror}). Check the disk and that its "
+            "folder is yours and not read-only."
+        ) from error
 
 
 class _View:

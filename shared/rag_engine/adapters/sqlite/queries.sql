@@ -502,6 +502,9 @@ SELECT number, name FROM workspace ORDER BY number;
 -- name: forget_workspaces
 DELETE FROM workspace;
 
+-- name: forget_workspace
+DELETE FROM workspace WHERE name = ?;
+
 -- name: has_listing
 SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'workspace';
 

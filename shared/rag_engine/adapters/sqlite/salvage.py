@@ -74,9 +74,8 @@ def salvage(path: Path, name: str, fingerprint: str) -> list[Damage]:
         left.unlink()
     with translated(new):
         _make(new, name, fingerprint, rest)
-    _set_aside(path)
-    for ending in ("-wal", "-shm"):  # empty, or of a file that nobody can open
-        path.with_name(path.name + ending).unlink(missing_ok=True)
+    set_aside(path)
+    _remove_log(path)
     new.replace(path)
     _flush(path.parent)
     if not rest.lost:
@@ -173,7 +172,7 @@ def _make(path: Path, name: str, fingerprint: str, rest: Rest) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _set_aside(path: Path) -> None:
+def set_aside(path: Path) -> None:
     """Give a file and its log a second name, under which they stay when another takes their place."""
     aside = path.with_name(f"{path.name}.damaged")
     for number in range(2, 1000):
@@ -190,6 +189,19 @@ def _set_aside(path: Path) -> None:
         except OSError:  # this file system has no links
             shutil.copyfile(source, target)
     _flush(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file that was set aside from its place."""
+    _remove_log(path)
+    path.unlink()
+    _flush(path.parent)
+
+
+def _remove_log(path: Path) -> None:
+    """What stands in it is in the file, or in none that can be opened."""
+    for ending in ("-wal", "-shm"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
 
 
 def _flush(folder: Path) -> None:
