@@ -25,6 +25,7 @@ from engines import put, small_engine
 from rag_engine import Engine, upkeep
 from rag_engine.adapters.models.fake import HashEmbedder
 from rag_engine.adapters.sqlite import SqliteInspector
+from rag_engine.core.edits import Alias
 from rag_engine.core.models import VersionStatus
 from rag_engine.errors import Conflict, DocumentUnreadable, StoreCorrupt
 from rag_engine.ports.inspection import Remedy
@@ -304,3 +305,33 @@ async def test_a_workspace_that_is_lost_can_be_given_up_and_begun_anew(
         assert (await engine.stats()).documents == 1
     assert database(folder).with_name("0001.sqlite.damaged").exists() == (how == "garbage")
     assert await verified(folder) == []
+
+
+# ---------------------------------------------------------------- edits
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM edited_chunk",
+        "DELETE FROM edited_key",
+        "UPDATE edited_chunk SET extraction = replace(extraction, 'Ada Brand', 'Ada Brant')",
+        "UPDATE edited_chunk SET extraction = '[]'",
+    ],
+)
+async def test_what_was_found_under_an_edit_is_verified_and_found_again(
+    folder: Path, statement: str
+) -> None:
+    edit = Alias(source="Ada Brand", target="Ada Thorne")
+    before = timeless(await state(folder))
+    async with opened(folder) as engine:
+        await engine.edit(edit)
+    edited = timeless(await state(folder))
+    assert await verified(folder) == []
+    execute(folder, statement)
+    assert {one.remedy for one in await verified(folder)} == {Remedy.INGEST}
+    assert await repaired(folder) == ()
+    assert differences(edited, timeless(await state(folder))) == []
+    async with opened(folder) as engine:
+        await engine.undo(edit.id)
+    assert differences(before, timeless(await state(folder))) == []

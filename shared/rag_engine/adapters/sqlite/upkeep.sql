@@ -123,6 +123,22 @@ WHERE version NOT IN (SELECT row FROM version WHERE status IN ('pending', 'runni
 SELECT d.row, d.id, printf('Damaged parts of %Q were dropped, and it is not ingested again yet.', d.id)
 FROM document AS d JOIN version AS v ON v.row = d.current WHERE v.fingerprint = 'damaged';
 
+-- name: edited_evidence
+SELECT c.row, c.id, d.id, c.ordinal + 1, e.extraction,
+       (SELECT json_group_array(key) FROM edited_key WHERE chunk = c.row)
+FROM edited_chunk AS e JOIN chunk AS c ON c.row = e.chunk JOIN document AS d ON d.row = c.document;
+
+-- name: seen_unedited
+SELECT c.row, d.id, printf('Passage %d of %Q is seen as if an edit were not in force.',
+                           c.ordinal + 1, d.id)
+FROM chunk AS c JOIN document AS d ON d.row = c.document
+WHERE c.row IN (
+    SELECT m.chunk FROM edit JOIN entity AS e ON e.key = edit.key JOIN mention AS m ON m.entity = e.row
+    WHERE edit.kind = 'alias' OR edit.other_key IS NULL
+    UNION
+    SELECT chunk FROM edited_key WHERE chunk NOT IN (SELECT chunk FROM edited_chunk)
+);
+
 -- name: passage_counts
 SELECT NULL, d.id, printf('Document %Q has %d passages of %d.', d.id, found, v.chunks)
 FROM (SELECT document.*, (SELECT count(*) FROM chunk WHERE document = document.row) AS found

@@ -6,6 +6,7 @@ it. All of them run in one read transaction, and none holds more than a document
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import struct
@@ -17,12 +18,21 @@ from typing import Final
 
 from rag_engine.adapters.sqlite import queries
 from rag_engine.adapters.sqlite.connection import connect
+from rag_engine.adapters.sqlite.edits import active_edit_of
 from rag_engine.adapters.sqlite.filters import stored
 from rag_engine.adapters.sqlite.functions import add_functions
 from rag_engine.adapters.sqlite.queries import SQL
-from rag_engine.adapters.sqlite.rows import document_of
+from rag_engine.adapters.sqlite.rows import (
+    assertion_of,
+    document_of,
+    extraction_of,
+    id_list,
+    mention_of,
+)
+from rag_engine.core.edits import Edits
+from rag_engine.core.evidence import canonical
 from rag_engine.core.filters import fields_of, values_of
-from rag_engine.core.models import Document
+from rag_engine.core.models import Document, Extraction
 from rag_engine.ports.inspection import Checking, Damage, Remedy
 
 UPKEEP: Final = queries.read(files(__package__).joinpath("upkeep.sql").read_text("utf-8"))
@@ -166,6 +176,34 @@ def _fields(connection: sqlite3.Connection) -> Iterator[Damage]:
             )
 
 
+def _edited(connection: sqlite3.Connection) -> Iterator[Damage]:
+    """What is seen of a passage is what edits make of what was found in it."""
+    edits = Edits.of(active_edit_of(row).edit for row in connection.execute(SQL["edits"]))
+    for row, id, document, number, text, keys in connection.execute(UPKEEP["edited_evidence"]):
+        listed = id_list([id])
+        mentions = connection.execute(SQL["mentions_of_chunks"], (listed,))
+        assertions = connection.execute(SQL["assertions_of_chunks"], (listed,))
+        seen = Extraction(
+            mentions=tuple(mention_of(one[1:]) for one in mentions),
+            assertions=tuple(assertion_of(one[1:]) for one in assertions),
+        )
+        try:
+            found = extraction_of(text)
+            whole = edits.applied(found) == canonical(seen)
+            whole = whole and edits.changed(found) == set(json.loads(keys))
+        except (ValueError, TypeError, IndexError, AttributeError):  # no extraction any more
+            whole = False
+        if not whole:
+            yield Damage(
+                check="edited evidence",
+                message=f"What is seen of passage {number} of {document!r} is not what the edits in "
+                "force make of what was found in it.",
+                remedy=Remedy.INGEST,
+                document_id=document,
+                place=row,
+            )
+
+
 CHECKS: Final = (
     Check(name="references", look=_references),
     Check(name="answering versions", query="current_versions"),
@@ -175,6 +213,8 @@ CHECKS: Final = (
     Check(name="unfinished repairs", query="unfinished_repairs", remedy=Remedy.INGEST),
     Check(name="passages", remedy=Remedy.INGEST),
     Check(name="evidence", remedy=Remedy.INGEST),
+    Check(name="edited evidence", look=_edited),
+    Check(name="unedited evidence", query="seen_unedited", remedy=Remedy.INGEST),
     Check(name="lexemes", remedy=Remedy.EMBED),
     Check(name="passage vectors", query="chunk_vectors", remedy=Remedy.EMBED, dimensions=True),
     Check(name="entity vectors", query="entity_vectors", remedy=Remedy.EMBED, dimensions=True),
