@@ -74,7 +74,7 @@ async def _verify_workspace(
                         broken, hopeless = True, not await inspector.can_salvage(workspace)
                     yield _as_far_as_it_goes(replace(one, workspace=workspace), hopeless)
                 else:
-                    yield Checking(check=f"{workspace}: {one.check}")
+                    yield replace(one, check=f"{workspace}: {one.check}")
             if not broken:
                 yield Checking(check=f"{workspace}: originals and texts")
                 async for damage in _compare_blobs(engine, inspection):

@@ -21,6 +21,7 @@ from data_folders import (
     timeless,
     verified,
 )
+from disks import read_only_view
 from engines import put, small_engine
 from rag_engine import Engine, upkeep
 from rag_engine.adapters.models.fake import HashEmbedder
@@ -28,7 +29,7 @@ from rag_engine.adapters.sqlite import SqliteInspector
 from rag_engine.core.edits import Alias
 from rag_engine.core.models import VersionStatus
 from rag_engine.errors import Conflict, DocumentUnreadable, StoreCorrupt
-from rag_engine.ports.inspection import Remedy
+from rag_engine.ports.inspection import Checking, Damage, Remedy
 from rag_engine.testing.observation import differences
 
 if TYPE_CHECKING:
@@ -335,3 +336,19 @@ async def test_what_was_found_under_an_edit_is_verified_and_found_again(
     async with opened(folder) as engine:
         await engine.undo(edit.id)
     assert differences(before, timeless(await state(folder))) == []
+
+
+# ---------------------------------------------------------------- what cannot be written
+
+
+async def test_a_mounted_backup_is_verified_but_for_its_word_index(
+    folder: Path, tmp_path: Path
+) -> None:
+    execute(folder, "UPDATE meta SET value = 99 WHERE key = 'entities'")
+    with read_only_view(folder, tmp_path / "view") as view:
+        engine = await small_engine(view)
+        found = [one async for one in upkeep.verify(engine, SqliteInspector(view))]
+        await engine.aclose()
+    assert [one.check for one in found if isinstance(one, Damage)] == ["totals"]
+    [skipped] = [one for one in found if isinstance(one, Checking) and one.skipped]
+    assert skipped.check == "default: word index"

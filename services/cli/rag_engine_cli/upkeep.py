@@ -50,6 +50,8 @@ async def _verify(engine: Engine, session: Session) -> Counter[str]:
             async for one in found:
                 if isinstance(one, Checking):
                     doing(one.check)
+                    if one.skipped:
+                        session.terminal.note(f"Not checked: {one.check} ({one.skipped}).")
                     continue
                 counts[str(one.remedy)] += 1
                 if counts.total() <= _NAMED or session.json:

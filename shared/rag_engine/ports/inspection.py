@@ -57,13 +57,15 @@ class Damage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checking:
-    """A check that begins now.
+    """A check that begins now, or cannot be made.
 
     Attributes:
         check: Its name.
+        skipped: Why it is not made; "" if it is.
     """
 
     check: str
+    skipped: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -131,9 +131,14 @@ def _address(path: Path) -> str:
     way: such a connection is for one look, and a view sees to it that it held.
     """
     address = path.absolute().as_uri()
-    if not path.exists() or (_is_writable(path) and _is_writable(path.parent)):
+    if not path.exists() or can_be_written(path):
         return address
     return f"{address}?mode=ro" if _has_log(path) else f"{address}?immutable=1"
+
+
+def can_be_written(path: Path) -> bool:
+    """Whether a file and its log can be written, as they cannot on a read-only medium."""
+    return _is_writable(path) and _is_writable(path.parent)
 
 
 def _is_writable(path: Path) -> bool:

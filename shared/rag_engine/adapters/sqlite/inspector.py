@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
 
-from rag_engine.adapters.sqlite.connection import connect, translated
+from rag_engine.adapters.sqlite.connection import can_be_written, connect, translated
 from rag_engine.adapters.sqlite.control import (
     emptied,
     gone,
@@ -21,7 +21,7 @@ from rag_engine.adapters.sqlite.control import (
     number_of,
     numbered_files,
 )
-from rag_engine.adapters.sqlite.migrations import applied, migrate
+from rag_engine.adapters.sqlite.migrations import LATEST, applied, migrate
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.repair import Repair, hollows
 from rag_engine.adapters.sqlite.rows import chunk_of, version_of
@@ -238,6 +238,7 @@ class _View:
         self._path = path
         self._connection: sqlite3.Connection | None = None
         self._words_are_whole = True
+        self._writable = True
 
     @property
     def _open(self) -> sqlite3.Connection:
@@ -252,18 +253,28 @@ class _View:
             connection = self._connection = open_for_upkeep(self._path)
             if not applied(connection):
                 raise emptied(self._path)
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                migrate(connection, self._path)
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("BEGIN IMMEDIATE")
-            self._words_are_whole = words_are_whole(connection)
-            connection.execute("ROLLBACK")
+            self._writable = can_be_written(self._path)
+            if self._writable:
+                self._prepare(connection)
+            elif applied(connection) < LATEST:
+                raise StoreUnavailable(
+                    f"{str(self._path)!r} is of an older release and cannot be written, so that it "
+                    "cannot be verified. Copy the data folder to where it can be written."
+                )
             connection.execute(UPKEEP["make_words"])
             connection.execute("BEGIN")
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            migrate(connection, self._path)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("BEGIN IMMEDIATE")
+        self._words_are_whole = words_are_whole(connection)
+        connection.execute("ROLLBACK")
 
     def close(self) -> None:
         if self._connection is not None:
@@ -271,6 +282,12 @@ class _View:
 
     async def damages(self) -> AsyncIterator[Damage | Checking]:
         """See `Inspection.damages`."""
+        if not self._writable:
+            yield Checking(
+                check="word index",
+                skipped=f"{str(self._path)!r} is read-only, and SQLite checks it "
+                "only where it may write",
+            )
         if not self._words_are_whole:
             message = "The word index is not that of the passages."
             yield Damage(check="word index", message=message, remedy=Remedy.REBUILD)
