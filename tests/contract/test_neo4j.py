@@ -204,51 +204,105 @@ async def test_aggregates_that_changed_since_are_worked_out_from_the_view(
 # Writers side by side
 
 
-async def test_two_writes_on_one_hub_add_up(opening: Callable[..., Neo4jControl]) -> None:
-    """Both have read before either writes: a barrier holds them there."""
-    barrier = asyncio.Barrier(2)
+@pytest.fixture
+def between(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """What to do before the next statement of a name, and after each of it (`name:always`)."""
+    rows, todo = connection._Here.rows, dict[str, list[Any]]()
+
+    async def rows_and_more(self: Any, query: str, /, **parameters: Any) -> Any:
+        for act in todo.pop(query, []):
+            await act()
+        found = await rows(self, query, **parameters)
+        for act in todo.get(f"{query}:always", []):
+            await act()
+        return found
+
+    monkeypatch.setattr(connection._Here, "rows", rows_and_more)
+    return todo
+
+
+async def test_two_writes_on_one_hub_add_up(
+    opening: Callable[..., Neo4jControl], between: dict[str, list[Any]]
+) -> None:
+    """Both have read before either writes; then one holds the hub until it is done."""
     first = await opening().open("default", create=True)
     second = await opening().open("default")
-    drafts = [
-        Draft(
-            id=id,
-            passages=(Passage(text=id, extraction=told("Hub", id, pairs=[("Hub", id)])),) * 2,
-        )
-        for id in ("one", "two")
-    ]
+    await ingest(first, mentioning("before", "Hub"))
     leases = []
-    for workspace, draft in zip((first, second), drafts, strict=True):
+    for workspace, id in ((first, "one"), (second, "two")):
+        passage = Passage(text=id, extraction=told("Hub", id, pairs=[("Hub", id)]))
+        draft = Draft(id=id, passages=(passage,) * 2)
         await workspace.queue.accept(draft.submission)
-        job = await workspace.queue.claim(WORKER, LEASE, document_id=draft.id)
+        job = await workspace.queue.claim(WORKER, LEASE, document_id=id)
         assert job is not None
         await stage(workspace.store, job.lease, draft.evidence())
         leases.append(job.lease)
+    barrier, inside, most = asyncio.Barrier(2), 0, 0
 
-    met = set[int]()
+    async def enter() -> None:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await asyncio.sleep(0.3)
 
-    async def meet(run: Any, name: str, **parameters: Any) -> Any:
-        if name == "lock_entities" and id(run.__self__) not in met and len(met) < 2:
-            met.add(id(run.__self__))
-            await barrier.wait()
-        return await run(name, **parameters)
+    async def leave() -> None:
+        nonlocal inside
+        inside -= 1
 
-    with pytest.MonkeyPatch.context() as patch:
-        rows = connection._Here.rows
-
-        async def rows_at_the_barrier(self: Any, query: str, /, **parameters: Any) -> Any:
-            return await meet(rows.__get__(self), query, **parameters)
-
-        patch.setattr(connection._Here, "rows", rows_at_the_barrier)
-        await asyncio.gather(first.store.finish(leases[0]), second.store.finish(leases[1]))
+    between["finish_basis:always"] = [barrier.wait]
+    between["lock_entities:always"] = [enter]
+    between["commit_write:always"] = [leave]
+    await asyncio.gather(first.store.finish(leases[0]), second.store.finish(leases[1]))
+    assert most == 1
     async with first.store.snapshot() as reader:
         [hub] = await reader.entities([id_of("Hub")])
         assert hub is not None
-        assert hub.mentions == 4
+        assert hub.mentions == 5
         assert {one.target_name for one in await reader.relations(hub.id)} == {"one", "two"}
         edges = await reader.adjacency("entity", int64([hub.id]))
-        assert edges.degrees.tolist() == [4]
+        assert edges.degrees.tolist() == [5]
         stats = await reader.stats()
-        assert (stats.documents, stats.entities, stats.relations, stats.mentions) == (2, 3, 2, 8)
+        assert (stats.documents, stats.entities, stats.relations, stats.mentions) == (3, 3, 2, 9)
+
+
+async def test_an_edit_that_comes_while_a_version_is_finished_holds_for_it(
+    opening: Callable[..., Neo4jControl], between: dict[str, list[Any]]
+) -> None:
+    workspace = await opening().open("default", create=True)
+    other = await opening().open("default")
+    await workspace.queue.accept(A.submission)
+    lease = (await claim(workspace)).lease
+    await stage(workspace.store, lease, A.evidence())
+
+    async def edit() -> None:
+        await put(other.store, Alias(source="Bob", target="Rob"))
+
+    between["lock_entities"] = [edit]
+    await workspace.store.finish(lease)
+    async with workspace.store.snapshot() as reader:
+        found = await reader.entities([id_of("Bob"), id_of("Rob")])
+        assert [one and one.name for one in found] == [None, "Rob"]
+
+
+async def test_what_is_removed_while_it_is_read_does_not_go_unnoticed(
+    opening: Callable[..., Neo4jControl], between: dict[str, list[Any]]
+) -> None:
+    workspace = await opening(kept_seconds=600.0).open("default", create=True)
+    behind = await opening().open("default")
+    await ingest(workspace, A, B)
+    await observed(behind)
+    await ingest(workspace, A2)
+    await asyncio.sleep(0.05)
+
+    async def remove() -> None:
+        kept = workspace.store._outdated  # type: ignore[attr-defined]
+        kept._kept = kept._next = 0.0
+        await kept.remove_some()
+
+    between["changes_between"] = [remove]
+    seen = await observed(behind)
+    fresh = await opening().open("default")
+    assert differences(await observed(fresh), seen) == []
 
 
 async def test_writes_in_each_others_way_are_run_again_and_add_up(
