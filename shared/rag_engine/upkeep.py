@@ -25,6 +25,7 @@ from rag_engine.errors import (
     ModelMismatch,
     RagEngineError,
     StoreCorrupt,
+    StoreUnavailable,
 )
 from rag_engine.ingest.embed import embed_names, texts_of
 from rag_engine.ingest.parse import keep, parse, recall
@@ -83,6 +84,8 @@ async def _verify_workspace(
         hopeless = not await inspector.can_salvage(workspace)
         found = Damage(check="file", message=str(error), remedy=Remedy.SALVAGE, workspace=workspace)
         yield _as_far_as_it_goes(found, hopeless)
+    except StoreUnavailable as error:  # the other workspaces are to be checked all the same
+        yield Damage(check="file", message=str(error), remedy=Remedy.NONE, workspace=workspace)
 
 
 def _as_far_as_it_goes(damage: Damage, hopeless: bool) -> Damage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -372,9 +373,10 @@ async def test_without_its_log_a_file_is_as_it_was_at_an_earlier_moment_and_whol
 async def test_damage_is_never_a_traceback(folder: Path) -> None:
     """Whatever byte of the file is changed: an answer, or an error that we raise on purpose."""
     whole = database(folder).read_bytes()
+    chance = random.Random(4)
     for at in range(0, len(whole), max(1, len(whole) // 60)):
         content = bytearray(whole)
-        content[at : at + 16] = os.urandom(16)
+        content[at : at + 16] = chance.randbytes(16)
         for path in folder.glob("workspaces/*-*"):
             path.unlink()
         database(folder).write_bytes(content)
