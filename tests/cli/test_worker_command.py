@@ -172,14 +172,17 @@ def test_workers_and_an_ingest_at_the_same_time(run: Run, data: Path, tmp_path: 
     for id, text in texts(12, "file").items():
         (folder / f"{id}.txt").write_bytes(text)
     with started(data, "worker") as one, started(data, "worker") as other:
+        for worker in (one, other):
+            assert worker.stderr is not None
+            assert "Working on" in worker.stderr.readline()
         submit(data, texts(12))
         done = run("ingest", folder, "--json")
         assert done.code == 0
         until(lambda: all(version.status == "indexed" for version in versions(data).values()))
         for worker in (one, other):
             worker.terminate()
-            worker.communicate(timeout=30)
-            assert worker.returncode == 0
+            _, err = worker.communicate(timeout=30)
+            assert worker.returncode == 0, err
     found = versions(data)
     assert len(found) == 24
     assert {version.attempt for version in found.values()} == {1}

@@ -143,7 +143,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Errors of the line itself are printed before all its options have been read.
     plain = "--no-color" in arguments or colors_refused()
     session = Session(json="--json" in arguments, no_color=plain)
-    sys.exit(_guarded(arguments, session))
+    try:
+        code = _guarded(arguments, session)
+    except KeyboardInterrupt:  # one more, while the first was being answered
+        code = INTERRUPTED
+    sys.exit(code)
 
 
 def _guarded(arguments: list[str], session: Session) -> int:
