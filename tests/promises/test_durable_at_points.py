@@ -70,7 +70,10 @@ _UNREACHED_CALLS: Final = {
 }
 UNREACHED: Final = {
     f"{call}:{side}": why for call, why in _UNREACHED_CALLS.items() for side in ("before", "after")
-} | {"sqlite.forget_workspaces": "only a damaged list of workspaces is made anew"}
+} | {
+    "sqlite.forget_workspaces": "only a damaged list of workspaces is made anew",
+    "sqlite.forget_workspace": "only a workspace that is lost is given up",
+}
 """Points that the steps do not come to, and why."""
 
 _WRITES: Final = ("sqlite.", "file.", "folder.", "store.", "queue.")

@@ -37,6 +37,7 @@ KILLS: Final = int(os.environ.get("KILLS", "30"))
 SEED: Final = int(os.environ.get("SEED", "1"))
 STEPS: Final = 5_000  # more than a process has time for
 IDS: Final = [f"document {n}" for n in range(8)]
+HIDDEN: Final = ["Ann Lee", "Bob", "Cid Dane"]  # an alias cannot be hidden, nor the other way round
 NAMES: Final = ["Ann Lee", "Bob", "Cid Dane", "Dora", "Eve", "Robert", "Paris", "Rome", "Oslo"]
 FIRST: Final[Step] = ("submit", IDS[0], "Ann Lee met Bob in Rome.")
 SERVE: Final[Step] = ("serve",)
@@ -59,9 +60,9 @@ def draw(random: Random) -> Step:
         case "alias":
             return ("alias", "Robert", "Bob")
         case "hide":
-            return ("hide", random.choice(NAMES))
+            return ("hide", random.choice(HIDDEN))
         case "undo":
-            edit = random.choice([("alias", "Robert", "Bob"), ("hide", random.choice(NAMES))])
+            edit = random.choice([("alias", "Robert", "Bob"), ("hide", random.choice(HIDDEN))])
             return ("undo", *edit)
     return (kind, random.choice(IDS))
 
