@@ -112,16 +112,17 @@ BREAKS = (
         promise="durable",
         says="a write is answered before it is committed",
         file=f"{SQLITE}/connection.py",
-        old="        return await loop.run_in_executor(self._executor, partial(self._transact, work))\n",
-        new="        answered = loop.create_future()\n\n"
-        "        def hasty(connection: sqlite3.Connection) -> T:\n"
-        "            result = work(connection)\n"
-        "            loop.call_soon_threadsafe(answered.set_result, result)\n"
-        "            time.sleep(0.01)\n"
-        "            return result\n\n"
-        "        writing = loop.run_in_executor(self._executor, partial(self._transact, hasty))\n"
-        "        await asyncio.wait({answered, writing}, return_when=asyncio.FIRST_COMPLETED)\n"
-        "        return answered.result() if answered.done() else await writing\n",
+        old="            return await self._handed_in(work)\n",
+        new="            loop = asyncio.get_running_loop()\n"
+        "            answered = loop.create_future()\n\n"
+        "            def hasty(connection: sqlite3.Connection) -> T:\n"
+        "                result = work(connection)\n"
+        "                loop.call_soon_threadsafe(answered.set_result, result)\n"
+        "                time.sleep(0.01)\n"
+        "                return result\n\n"
+        "            committed = self._handed_in(hasty)\n"
+        "            await asyncio.wait((answered, committed), return_when=asyncio.FIRST_COMPLETED)\n"
+        "            return answered.result() if answered.done() else committed.result()\n",
         chosen="killed and (commit or moment)",
     ),
     Break(
@@ -190,10 +191,10 @@ BREAKS = (
         promise="honest",
         says="what cannot be read is left out of what is found",
         file="shared/rag_engine/engine.py",
-        old="            context = assemble(await _ranked(reader, retrieved.hits), budget=budget)\n",
+        old="            context = assemble(await ranked(reader, retrieved.hits), budget=budget)\n",
         new="            try:\n"
-        "                context = assemble(await _ranked(reader, retrieved.hits), budget=budget)\n"
-        "            except RagEngineError:\n"
+        "                context = assemble(await ranked(reader, retrieved.hits), budget=budget)\n"
+        "            except Exception:\n"
         "                context = assemble([], budget=budget)\n",
     ),
     Break(
