@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Final
 
 from rag_engine.core.edits import Edit, Fact
@@ -13,6 +14,22 @@ from rag_engine.errors import InvalidRequest
 
 LONGEST: Final = 4096
 """Characters of an id, a title, a field name or a metadata value."""
+
+
+_WORKSPACE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def check_workspace(name: str) -> None:
+    """Refuse a name that no store gives a workspace.
+
+    Raises:
+        InvalidRequest: It is not 1 to 64 letters, digits, `-`, `_` or `.`.
+    """
+    if not _WORKSPACE.fullmatch(name):
+        raise InvalidRequest(
+            f"{name!r} cannot be the name of a workspace. Use 1 to 64 letters, digits, "
+            "'-', '_' or '.'."
+        )
 
 
 def check_submission(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from rag_engine.adapters.memory.queue import MemoryQueue
 from rag_engine.adapters.memory.store import MemoryStore
 from rag_engine.adapters.memory.tables import Tables
-from rag_engine.errors import InvalidRequest, NotFound
+from rag_engine.core.submissions import check_workspace
+from rag_engine.errors import NotFound
 from rag_engine.ports.storage import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, MutableMapping, Sequence
-
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class MemoryControl:
@@ -47,11 +45,7 @@ class MemoryControl:
         return sorted(self._tables)
 
     async def open(self, name: str, *, create: bool = False) -> Workspace:
-        if not _NAME.fullmatch(name):
-            raise InvalidRequest(
-                f"{name!r} cannot be the name of a workspace. "
-                "Use 1 to 64 letters, digits, '-', '_' or '.'."
-            )
+        check_workspace(name)
         if name not in self._tables and not create:
             raise NotFound(f"There is no workspace {name!r}. Create it by adding a document to it.")
         if name not in self._open:

@@ -14,9 +14,9 @@ from rag_engine.adapters.neo4j.migrations import migrate
 from rag_engine.adapters.neo4j.queue import Neo4jQueue
 from rag_engine.adapters.neo4j.store import Neo4jStore
 from rag_engine.core.names import NORMALISER_VERSION
+from rag_engine.core.submissions import check_workspace
 from rag_engine.core.tokens import TOKENISER_VERSION
 from rag_engine.errors import (
-    InvalidRequest,
     ModelMismatch,
     NotFound,
     RagEngineError,
@@ -24,7 +24,6 @@ from rag_engine.errors import (
 )
 from rag_engine.ports.storage import Workspace
 
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 KEPT_SECONDS: Final = 600.0
 
 
@@ -73,11 +72,7 @@ class Neo4jControl:
 
     async def open(self, name: str, *, create: bool = False) -> Workspace:
         """See `Control.open`."""
-        if not _NAME.fullmatch(name):
-            raise InvalidRequest(
-                f"{name!r} cannot be the name of a workspace. Use 1 to 64 letters, digits, "
-                "'-', '_' or '.'."
-            )
+        check_workspace(name)
         async with self._lock:
             if name not in self._opened:
                 self._opened[name] = await self._open(name, create=create)

@@ -7,7 +7,6 @@ time never gives out one workspace for another.
 from __future__ import annotations
 
 import asyncio
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,9 +32,9 @@ from rag_engine.adapters.sqlite.queue import SqliteQueue
 from rag_engine.adapters.sqlite.rows import pack
 from rag_engine.adapters.sqlite.store import SqliteStore
 from rag_engine.core.names import NORMALISER_VERSION
+from rag_engine.core.submissions import check_workspace
 from rag_engine.core.tokens import TOKENISER_VERSION
 from rag_engine.errors import (
-    InvalidRequest,
     ModelMismatch,
     NotFound,
     RagEngineError,
@@ -46,7 +45,6 @@ from rag_engine.errors import (
 )
 from rag_engine.ports.storage import Workspace
 
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _READERS: Final = 4
 """Reader threads of the process: SQLite and numpy let go of the interpreter while they work."""
 
@@ -89,11 +87,7 @@ class SqliteControl:
 
     async def open(self, name: str, *, create: bool = False) -> Workspace:
         """See `Control.open`."""
-        if not _NAME.fullmatch(name):
-            raise InvalidRequest(
-                f"{name!r} cannot be the name of a workspace. Use 1 to 64 letters, digits, "
-                "'-', '_' or '.'."
-            )
+        check_workspace(name)
         async with self._lock:
             if name not in self._opened:
                 number = await self._number(name, create=create)
