@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from rag_engine.core.evidence import pair_of, strongest
-from rag_engine.core.filters import And, Exists, Filter, In, Not, Or, Range
+from rag_engine.core.filters import And, Filter, In, Leaf, Not, leaves
 from rag_engine.core.ids import text_hash
 from rag_engine.core.models import Assertion, Extraction, Mention, ParsedDocument
 from rag_engine.core.names import entity_key
@@ -309,25 +309,14 @@ def without_facts(filter_: Filter) -> Filter:
 
     It names them where it asks for their id, their source or their media type.
     """
-    if any(_names_facts(leaf) for leaf in _leaves(filter_)):
+    if any(_names_facts(leaf) for leaf in leaves(filter_)):
         return filter_
     return And((filter_, Not(ONLY_FACTS)))
 
 
-def _leaves(filter_: Filter) -> Iterable[In]:
-    match filter_:
-        case And(parts) | Or(parts):
-            for part in parts:
-                yield from _leaves(part)
-        case Not(part):
-            yield from _leaves(part)
-        case In():
-            yield filter_
-        case Range() | Exists():
-            return
-
-
-def _names_facts(leaf: In) -> bool:
+def _names_facts(leaf: Leaf) -> bool:
+    if not isinstance(leaf, In):
+        return False
     names: dict[str, Callable[[str], bool]] = {
         "$id": is_fact,
         "$source": FACT_SOURCE.__eq__,

@@ -79,7 +79,8 @@ class Exists:
     field: str
 
 
-Filter = And | Or | Not | In | Range | Exists
+Leaf = In | Range | Exists
+Filter = And | Or | Not | Leaf
 
 
 def fields_of(document: Document) -> dict[str, MetadataValue]:
@@ -144,16 +145,22 @@ def _within(value: Scalar, bound: Bound, limit: str | int | float) -> bool:
             return pair[0] <= pair[1]
 
 
-def names(filter_: Filter) -> Iterator[str]:
-    """The fields a filter looks at."""
+def leaves(filter_: Filter) -> Iterator[Leaf]:
+    """The conditions of a filter, each of one field, in the order in which they stand."""
     match filter_:
         case And(parts) | Or(parts):
             for part in parts:
-                yield from names(part)
+                yield from leaves(part)
         case Not(part):
-            yield from names(part)
-        case In(field) | Range(field) | Exists(field):
-            yield field
+            yield from leaves(part)
+        case In() | Range() | Exists():
+            yield filter_
+
+
+def names(filter_: Filter) -> Iterator[str]:
+    """The fields a filter looks at."""
+    for leaf in leaves(filter_):
+        yield leaf.field
 
 
 def check_fields(filter_: Filter, known: Iterable[str]) -> None:

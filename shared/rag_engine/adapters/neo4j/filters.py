@@ -8,7 +8,7 @@ does not change, only more of them come: a process remembers it and asks for wha
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,10 +16,20 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_engine.adapters.neo4j.connection import Row
-from rag_engine.core.filters import And, Exists, Filter, In, Not, Or, Range, comparable
+from rag_engine.core.filters import (
+    And,
+    Exists,
+    Filter,
+    In,
+    Leaf,
+    Not,
+    Or,
+    Range,
+    comparable,
+    leaves,
+)
 
 Rows = npt.NDArray[np.int64]
-Leaf = In | Range | Exists
 Ask = Callable[[Sequence[Mapping[str, Any]]], Awaitable[Sequence[Row]]]
 
 _REMEMBERED: Final = 256
@@ -97,18 +107,7 @@ def _combined(filter_: Filter, known: Mapping[str, _Known], visible: Rows) -> Ro
 
 def _leaves(filter_: Filter) -> Mapping[str, Leaf]:
     """The conditions of a filter by their text, in which `True`, `1` and `1.0` differ."""
-    return {repr(leaf): leaf for leaf in _each(filter_)}
-
-
-def _each(filter_: Filter) -> Iterator[Leaf]:
-    match filter_:
-        case And(parts) | Or(parts):
-            for part in parts:
-                yield from _each(part)
-        case Not(part):
-            yield from _each(part)
-        case In() | Range() | Exists():
-            yield filter_
+    return {repr(leaf): leaf for leaf in leaves(filter_)}
 
 
 def _parameters(leaf: Leaf) -> dict[str, Any]:
