@@ -240,12 +240,12 @@ def edit_properties(edit: Edit, vectors: Sequence[bytes]) -> dict[str, Any]:
         edit: The edit.
         vectors: Of its keys.
     """
-    names = (edit.source, edit.target) if isinstance(edit, Alias) else (edit.name, edit.other)
+    name, other = (*edit.names, None)[:2]
     return {
         "id": edit.id,
         "kind": "alias" if isinstance(edit, Alias) else "suppression",
-        "name": names[0],
-        "other": names[1],
+        "name": name,
+        "other": other,
         "vectors": b"".join(vectors),
     }
 

@@ -23,12 +23,10 @@ Select = Callable[[str, str], Iterable[Any]]
 def active_edit_of(row: Row) -> ActiveEdit:
     """Columns kind, name, other, made_at."""
     kind, name, other, made_at = row
-    edit = Alias(source=name, target=other) if kind == "alias" else _suppression(name, other)
+    edit: Edit = Suppression(name=name, other=other)
+    if kind == "alias":
+        edit = Alias(source=name, target=other)
     return ActiveEdit(edit=edit, made_at=made_at)
-
-
-def _suppression(name: str, other: str | None) -> Suppression:
-    return Suppression(name=name, other=other)
 
 
 def edits_about(keys: Iterable[str], select: Select) -> Edits:
@@ -69,10 +67,10 @@ class Editor:
             now: When that is, in seconds since the epoch.
         """
         kind = "alias" if isinstance(edit, Alias) else "suppression"
-        names = (edit.source, edit.target) if isinstance(edit, Alias) else (edit.name, edit.other)
-        other = edit.keys[1] if len(edit.keys) == 2 else None
-        chunks = self._chunks(edit, [entity_id(edit.keys[0])])
-        self._connection.execute(SQL["add_edit"], (edit.id, kind, *names, edit.keys[0], other, now))
+        name, other = (*edit.names, None)[:2]
+        key, other_key = edit.keys[0], None if other is None else edit.keys[1]
+        chunks = self._chunks(edit, [entity_id(key)])
+        self._connection.execute(SQL["add_edit"], (edit.id, kind, name, other, key, other_key, now))
         self._connection.executemany(
             SQL["add_edit_vector"],
             [(key, edit.id, vector) for key, vector in zip(edit.keys, vectors, strict=True)],
