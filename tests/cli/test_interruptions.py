@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from command_line import started
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from command_line import Run
 
 DOCUMENTS = 16
-
-
-@contextmanager
-def started(data: Path, *words: str | Path) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process of its own, which is ended if it has not ended by itself."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rag_engine_cli", "--data-dir", data, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def line_of(process: subprocess.Popen[str], wanted: str) -> str:

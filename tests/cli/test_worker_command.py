@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
+from command_line import started
 from rag_engine_cli.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from command_line import Run
@@ -24,24 +24,6 @@ if TYPE_CHECKING:
     from rag_engine.engine import Engine
 
 SLOW = " ".join(f"Keeper {number} lit lamp {number} at dusk." for number in range(4000)).encode()
-
-
-@contextmanager
-def started(data: Path, *words: str | Path) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process of its own, which is ended if it has not ended by itself."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rag_engine_cli", "--data-dir", data, *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
 
 
 def submit(data: Path, texts: Mapping[str, bytes], workspace: str = "default") -> None:
