@@ -17,7 +17,7 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 demo: install
 	$(BIN)/python scripts/demo.py
 
-# The Neo4j that tests start where Java 17 and Maven are; NEO4J_URI names one that runs already.
+# The Neo4j that tests start, by Docker or else Java 17 and Maven; NEO4J_URI names one that runs.
 RAG_TEST_NEO4J ?= 5.26.30
 export RAG_TEST_NEO4J
 
