@@ -41,7 +41,7 @@ from rag_engine.errors import LeaseLost, ModelMismatch
 from rag_engine.ports.queue import Lease
 from rag_engine.ports.storage import ChunkEvidence, Reader, Vectors
 
-_LOGGED: Final = 10_000
+_LOGGED: Final = 1_000
 """Writes whose removals are remembered for processes that hold an older state."""
 
 
