@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
-from rag_engine.adapters.sqlite.functions import add_checksum
+from rag_engine.adapters.sqlite.functions import add_checksum, damaged
 from rag_engine.adapters.sqlite.handles import Handle
 from rag_engine.errors import (
     InvalidRequest,
@@ -91,6 +91,9 @@ def connect(
         connection.execute("PRAGMA wal_autocheckpoint=8000")
         connection.execute("PRAGMA temp_store=MEMORY")
         add_checksum(connection)
+    except UnicodeDecodeError as error:  # SQLite cites the schema it cannot make sense of
+        connection.close()
+        raise damaged(f"its schema is no text at byte {error.start}") from error
     except BaseException:
         connection.close()
         raise
