@@ -72,6 +72,16 @@ def blob(folder: Path, hash: str) -> Path:
     return folder / "blobs" / hash[:2] / hash
 
 
+def flip_bit_of_vector(folder: Path, table: str, key: str, row: object) -> None:
+    """The lowest bit of a mantissa: no check of lengths or norms would see it."""
+    with closing(sqlite3.connect(database(folder))) as connection, connection:
+        [(vector,)] = connection.execute(f"SELECT vector FROM {table} WHERE {key} = {row}")
+        content = bytearray(vector)
+        place = next(i for i in range(0, len(content), 2) if content[i] or content[i + 1])
+        content[place] ^= 1
+        connection.execute(f"UPDATE {table} SET vector = ? WHERE {key} = {row}", (bytes(content),))
+
+
 def flip(path: Path, at: int = 10) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 0x04

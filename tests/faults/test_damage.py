@@ -1,4 +1,3 @@
-# ruff: noqa: S608 - the names of our tables
 """A data folder whose bytes changed: found, named, and repaired where what is left allows it."""
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from data_folders import (
     document,
     execute,
     flip,
+    flip_bit_of_vector,
     garbage_in_a_page,
     halve,
     opened,
@@ -149,16 +149,6 @@ async def test_rows_that_are_derived_are_made_again_as_they_were(folder: Path, c
     assert differences(other, await state(folder, "other")) == []
 
 
-def flip_bit_of_vector(folder: Path, table: str, key: str, row: int = 1) -> None:
-    """The lowest bit of a mantissa: no check of lengths or norms would see it."""
-    with closing(sqlite3.connect(database(folder))) as connection, connection:
-        [(vector,)] = connection.execute(f"SELECT vector FROM {table} WHERE {key} = {row}")
-        content = bytearray(vector)
-        place = next(i for i in range(0, len(content), 2) if content[i] or content[i + 1])
-        content[place] ^= 1
-        connection.execute(f"UPDATE {table} SET vector = ? WHERE {key} = {row}", (bytes(content),))
-
-
 @pytest.mark.parametrize(
     ("table", "key", "check"),
     [("chunk_vector", "chunk", "passage vectors"), ("entity_vector", "entity", "entity vectors")],
@@ -167,7 +157,7 @@ async def test_one_flipped_bit_of_a_vector_is_found_and_embedded_again(
     folder: Path, table: str, key: str, check: str
 ) -> None:
     before = await state(folder)
-    flip_bit_of_vector(folder, table, key)
+    flip_bit_of_vector(folder, table, key, 1)
     [found] = await verified(folder)
     assert (found.check, found.remedy) == (check, Remedy.EMBED)
     async with opened(folder) as engine:

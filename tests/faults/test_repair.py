@@ -14,6 +14,7 @@ import pytest
 from data_folders import (
     database,
     execute,
+    flip_bit_of_vector,
     garbage_in_a_page,
     opened,
     repaired,
@@ -23,7 +24,7 @@ from data_folders import (
 )
 from disks import read_only_view
 from engines import put, small_engine
-from rag_engine import Engine, upkeep
+from rag_engine import Engine, Question, upkeep
 from rag_engine.adapters.models.fake import HashEmbedder
 from rag_engine.adapters.sqlite import SqliteInspector
 from rag_engine.core.edits import Alias
@@ -336,6 +337,42 @@ async def test_what_was_found_under_an_edit_is_verified_and_found_again(
     async with opened(folder) as engine:
         await engine.undo(edit.id)
     assert differences(before, timeless(await state(folder))) == []
+
+
+async def test_a_vector_that_an_edit_may_bring_to_light_is_verified_and_made_again(
+    folder: Path,
+) -> None:
+    before = timeless(await state(folder))
+    edit = Alias(source="Ada Brand", target="Ada Thorne")
+    async with opened(folder) as engine:
+        await engine.edit(edit)
+    edited = timeless(await state(folder))
+    flip_bit_of_vector(folder, "edit_vector", "key", "'ada brand'")
+    [found] = await verified(folder)
+    assert (found.check, found.remedy) == ("edit vectors", Remedy.EMBED)
+    async with opened(folder) as engine:
+        with pytest.raises(StoreCorrupt, match=r"'ada brand'"):
+            await engine.undo(edit.id)
+    assert await repaired(folder) == ()
+    assert await verified(folder) == []
+    execute(folder, "DELETE FROM edit_vector WHERE key = 'ada brand'")
+    assert [one.check for one in await verified(folder)] == ["edit vectors"]
+    assert await repaired(folder) == ()
+    assert differences(edited, timeless(await state(folder))) == []
+    async with opened(folder) as engine:
+        await engine.undo(edit.id)
+    assert differences(before, timeless(await state(folder))) == []
+
+
+async def test_an_edit_that_nobody_made_is_named(folder: Path) -> None:
+    async with opened(folder) as engine:
+        await engine.edit(Alias(source="Ada Brand", target="Ada Thorne"))
+    execute(folder, "UPDATE edit SET other = 'Ada Brand', other_key = 'ada brand'")
+    found = await verified(folder)
+    assert ("edits", Remedy.NONE) in {(one.check, one.remedy) for one in found}
+    async with opened(folder) as engine:
+        with pytest.raises(StoreCorrupt, match=r"'ada brand'.*circle.*doctor --verify"):
+            await engine.search(Question(text="Who is Ada Brand?", mode="graph"))
 
 
 # ---------------------------------------------------------------- what cannot be written

@@ -7,6 +7,7 @@ from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rag_engine.adapters import sqlite as package
@@ -14,8 +15,9 @@ from rag_engine.adapters.sqlite import SqliteControl
 from rag_engine.adapters.sqlite.migrations import LATEST, MIGRATIONS, migrate
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.verify import UPKEEP
+from rag_engine.core.edits import Suppression
 from rag_engine.errors import StoreTooNew
-from rag_engine.testing.drafts import DIMENSIONS, MODEL, ingest
+from rag_engine.testing.drafts import DIMENSIONS, MODEL, ingest, lattice
 from rag_engine.testing.store_contract import A, B
 
 
@@ -62,14 +64,16 @@ async def test_a_file_of_before_is_given_the_checksums_it_would_have_been_writte
     tmp_path: Path,
 ) -> None:
     control = SqliteControl(tmp_path, model=MODEL, dimensions=DIMENSIONS)
-    await ingest(await control.open("default", create=True), A, B)
+    workspace = await control.open("default", create=True)
+    await ingest(workspace, A, B)
+    await workspace.store.edit(Suppression(name="Ada"), np.stack([lattice("ada")]))
     await control.aclose()
     path = tmp_path / "workspaces" / "0001.sqlite"
     with closing(sqlite3.connect(path)) as connection, connection:
         before = _checksums(connection)
-        connection.execute("DROP TABLE chunk_checksum")
-        connection.execute("DROP TABLE entity_checksum")
-        connection.execute("DELETE FROM migration WHERE name = 'checksums'")
+        for table in ("chunk_checksum", "entity_checksum", "edit_checksum"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("DELETE FROM migration WHERE name IN ('checksums', 'edit_checksums')")
     control = SqliteControl(tmp_path, model=MODEL, dimensions=DIMENSIONS)
     await control.open("default")
     await control.aclose()
@@ -78,10 +82,11 @@ async def test_a_file_of_before_is_given_the_checksums_it_would_have_been_writte
         assert all(before)
 
 
-def _checksums(connection: sqlite3.Connection) -> list[list[tuple[int, ...]]]:
+def _checksums(connection: sqlite3.Connection) -> list[list[tuple[int | str, ...]]]:
     queries = (
         "SELECT * FROM chunk_checksum ORDER BY 1",
         "SELECT * FROM entity_checksum ORDER BY 1",
+        "SELECT * FROM edit_checksum ORDER BY 1, 2",
     )
     return [connection.execute(one).fetchall() for one in queries]
 

@@ -20,7 +20,7 @@ from rag_engine.core.filters import And, Filter, In, Leaf, Not, leaves
 from rag_engine.core.ids import text_hash
 from rag_engine.core.models import Assertion, Extraction, Mention, ParsedDocument
 from rag_engine.core.names import entity_key
-from rag_engine.errors import Conflict, InvalidRequest
+from rag_engine.errors import Conflict, InvalidRequest, StoreCorrupt
 
 FACT_MEDIA_TYPE: Final = "application/vnd.rag-engine.fact"
 FACT_SOURCE: Final = "manual"
@@ -119,9 +119,24 @@ class Edits:
     suppressed: frozenset[str] = frozenset()
     parted: frozenset[tuple[str, str]] = frozenset()
 
+    def __post_init__(self) -> None:
+        for start in self.aliases:
+            key, steps = start, 0
+            while key in self.aliases:
+                key, steps = entity_key(self.aliases[key]), steps + 1
+                if steps > len(self.aliases):
+                    raise StoreCorrupt(
+                        f"The alias {start!r} leads round in a circle, which no edit can have made. "
+                        "Look what else is damaged: rag-engine doctor --verify"
+                    )
+
     @classmethod
     def of(cls, edits: Iterable[Edit]) -> Edits:
-        """Take these edits together."""
+        """Take these edits together.
+
+        Raises:
+            StoreCorrupt: Aliases go round in a circle.
+        """
         given = list(edits)
         pairs = [one.keys for one in given if isinstance(one, Suppression)]
         return cls(

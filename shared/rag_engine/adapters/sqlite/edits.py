@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from rag_engine.adapters.sqlite.functions import checksum, damaged
 from rag_engine.adapters.sqlite.ledger import Ledger
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import Row, id_list
@@ -47,8 +48,13 @@ def selecting(connection: sqlite3.Connection) -> Select:
 
 
 def known_vectors(connection: sqlite3.Connection, keys: Iterable[str]) -> dict[str, bytes]:
-    """Vectors of those keys that some edit is about."""
-    return dict(connection.execute(SQL["edit_vectors"], (id_list([*keys]),)).fetchall())
+    """Vectors of those keys that some edit is about, whose bytes are those that were written."""
+    found = {}
+    for key, vector, written in connection.execute(SQL["edit_vectors"], (id_list([*keys]),)):
+        if written not in (None, checksum(vector)):
+            raise damaged(f"the vector of {key!r}, which an edit is about, is not what was written")
+        found[key] = vector
+    return found
 
 
 class Editor:
@@ -75,13 +81,15 @@ class Editor:
             SQL["add_edit_vector"],
             [(key, edit.id, vector) for key, vector in zip(edit.keys, vectors, strict=True)],
         )
+        self._connection.execute(SQL["seal_edit"], (edit.id,))
         self._look_again(chunks, known_vectors(self._connection, self._keys_of(edit)))
 
     def take_back(self, edit: Edit) -> None:
         """Take an edit out of force."""
         chunks = self._chunks(edit, [])
         names = known_vectors(self._connection, self._keys_of(edit))
-        self._connection.execute(SQL["remove_edit_vectors"], (edit.id,))
+        for query in ("remove_edit_checksums", "remove_edit_vectors"):
+            self._connection.execute(SQL[query], (edit.id,))
         self._connection.execute(SQL["remove_edit"], (edit.id,))
         self._look_again(chunks, names)
 

@@ -435,10 +435,15 @@ INSERT INTO edit (id, kind, name, other, key, other_key, made_at) VALUES (?, ?, 
 INSERT INTO edit_vector (key, edit, vector) VALUES (?, ?, ?);
 
 -- name: edit_vectors
-SELECT key, vector FROM edit_vector WHERE key IN (SELECT value FROM json_each(?));
+SELECT v.key, v.vector, s.vector FROM edit_vector AS v
+LEFT JOIN edit_checksum AS s ON s.key = v.key AND s.edit = v.edit
+WHERE v.key IN (SELECT value FROM json_each(?));
 
 -- name: remove_edit_vectors
 DELETE FROM edit_vector WHERE edit = ?;
+
+-- name: remove_edit_checksums
+DELETE FROM edit_checksum WHERE edit = ?;
 
 -- name: remove_edit
 DELETE FROM edit WHERE id = ?;
@@ -548,6 +553,10 @@ WHERE chunk = ?1;
 -- name: seal_entity
 INSERT OR REPLACE INTO entity_checksum (entity, vector)
 SELECT entity, checksum(vector) FROM entity_vector WHERE entity = ?;
+
+-- name: seal_edit
+INSERT OR REPLACE INTO edit_checksum (key, edit, vector)
+SELECT key, edit, checksum(vector) FROM edit_vector WHERE edit = ?;
 
 -- name: remove_chunk_checksum
 DELETE FROM chunk_checksum WHERE chunk = ?;

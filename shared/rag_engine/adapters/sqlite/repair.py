@@ -17,6 +17,7 @@ from rag_engine.core.vectors import canonical
 from rag_engine.ports.inspection import Damage, Filling, Hollow, Remedy
 
 _CHUNKS: Final = ("lexemes", "passage vectors")
+_KEYS: Final = {"entity vectors": "hollow_entities", "edit vectors": "hollow_edits"}
 _GRAPH: Final = (
     "references",
     "passages",
@@ -31,9 +32,8 @@ _WORDS: Final = ("references", "passages", "lexemes", "word index", "word counts
 
 
 def hollows(connection: sqlite3.Connection, damages: Sequence[Damage]) -> list[Hollow]:
-    """What is to be filled: chunks with their text, entities with their key."""
+    """What is to be filled: chunks with their text, entities and what edits are about with their key."""
     chunks = {one.place for one in damages if one.check in _CHUNKS}
-    entities = {one.place for one in damages if one.check == "entity vectors"}
     found = []
     for row, title in connection.execute(
         UPKEEP["hollow_chunks"], (id_list(sorted(chunks, key=str)),)
@@ -41,9 +41,10 @@ def hollows(connection: sqlite3.Connection, damages: Sequence[Damage]) -> list[H
         sql = f"{SQL['chunk_columns']} {UPKEEP['chunk_by_row']}"
         chunk = chunk_of(connection.execute(sql, (row,)).fetchone())
         found.append(Hollow(place=row, chunk=chunk, title=title))
-    listed = id_list(sorted(entities, key=str))
-    for row, key in connection.execute(UPKEEP["hollow_entities"], (listed,)):
-        found.append(Hollow(place=row, key=key))
+    for check, query in _KEYS.items():
+        listed = id_list(sorted((one.place for one in damages if one.check == check), key=str))
+        for place, key in connection.execute(UPKEEP[query], (listed,)):
+            found.append(Hollow(place=place, key=key))
     return found
 
 
@@ -82,9 +83,10 @@ class Repair:
         wanted = {(one.check, one.place) for one in self._damages}
         for hollow, filling in fillings:
             vector = canonical(filling.vector).astype("<f2").tobytes()
-            if hollow.chunk is None:
+            if ("entity vectors", hollow.place) in wanted:
                 execute(UPKEEP["put_entity_vector"], (hollow.place, vector))
-                continue
+            if ("edit vectors", hollow.place) in wanted:
+                execute(UPKEEP["put_edit_vector"], (hollow.key, vector))
             if ("lexemes", hollow.place) in wanted:
                 execute(UPKEEP["put_lexemes"], (hollow.place, filling.lexemes))
             if ("passage vectors", hollow.place) in wanted:
@@ -136,6 +138,9 @@ class Repair:
         named = [one.place for one, _ in fillings if one.chunk is None]
         for (row,) in execute(UPKEEP["unsealed_entities"], (id_list(named),)).fetchall():
             execute(SQL["seal_entity"], (row,))
+        keys = [one.key for one, _ in fillings if one.key]
+        for (edit,) in execute(UPKEEP["unsealed_edits"], (id_list(keys),)).fetchall():
+            execute(SQL["seal_edit"], (edit,))
 
     def _tell_everybody(self) -> None:
         """Let every process read everything anew: what it holds may be what was damaged."""

@@ -253,3 +253,9 @@ CREATE TABLE entity_checksum (
     entity INTEGER PRIMARY KEY REFERENCES entity (row),
     vector INTEGER NOT NULL
 );
+CREATE TABLE edit_checksum (
+    key TEXT NOT NULL,
+    edit TEXT NOT NULL REFERENCES edit (id),
+    vector INTEGER NOT NULL,
+    PRIMARY KEY (key, edit)
+) WITHOUT ROWID;

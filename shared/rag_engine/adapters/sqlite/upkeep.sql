@@ -123,6 +123,9 @@ WHERE version NOT IN (SELECT row FROM version WHERE status IN ('pending', 'runni
 SELECT d.row, d.id, printf('Damaged parts of %Q were dropped, and it is not ingested again yet.', d.id)
 FROM document AS d JOIN version AS v ON v.row = d.current WHERE v.fingerprint = 'damaged';
 
+-- name: edits_by_id
+SELECT id, kind, name, other, made_at FROM edit ORDER BY id;
+
 -- name: edited_evidence
 SELECT c.row, c.id, d.id, c.ordinal + 1, e.extraction,
        (SELECT json_group_array(key) FROM edited_key WHERE chunk = c.row)
@@ -196,6 +199,17 @@ LEFT JOIN entity_checksum AS s ON s.entity = e.row
 WHERE v.entity IS NULL OR length(v.vector) <> 2 * ?1 OR NOT is_unit(v.vector)
    OR checksum(v.vector) <> s.vector;
 
+-- name: edit_vectors
+SELECT entity_id(CAST(k.key AS BLOB)), NULL,
+       printf('The vector of %Q, which edit %Q is about, is %s.', k.key, k.edit,
+              CASE WHEN v.key IS NULL THEN 'missing' ELSE 'damaged' END)
+FROM (SELECT key, id AS edit FROM edit
+      UNION SELECT other_key, id FROM edit WHERE other_key IS NOT NULL) AS k
+LEFT JOIN edit_vector AS v ON v.key = k.key AND v.edit = k.edit
+LEFT JOIN edit_checksum AS s ON s.key = k.key AND s.edit = k.edit
+WHERE v.key IS NULL OR length(v.vector) <> 2 * ?1 OR NOT is_unit(v.vector)
+   OR checksum(v.vector) <> s.vector;
+
 -- name: checksums
 SELECT NULL, d.id, printf('Passage %d of %Q has no checksum.', c.ordinal + 1, d.id)
 FROM chunk AS c JOIN document AS d ON d.row = c.document
@@ -267,6 +281,12 @@ WHERE c.row = ?;
 -- name: hollow_entities
 SELECT row, key FROM entity WHERE row IN (SELECT value FROM json_each(?));
 
+-- name: hollow_edits
+SELECT place, key
+FROM (SELECT entity_id(CAST(key AS BLOB)) AS place, key
+      FROM (SELECT key FROM edit UNION SELECT other_key FROM edit WHERE other_key IS NOT NULL))
+WHERE place IN (SELECT value FROM json_each(?));
+
 -- ---------------------------------------------------------------- repair
 
 -- name: drop_chunks
@@ -294,6 +314,10 @@ ON CONFLICT (chunk) DO UPDATE SET vector = excluded.vector;
 -- name: put_entity_vector
 INSERT INTO entity_vector (entity, id, vector) SELECT row, id, ?2 FROM entity WHERE row = ?1
 ON CONFLICT (entity) DO UPDATE SET vector = excluded.vector;
+
+-- name: put_edit_vector
+INSERT OR REPLACE INTO edit_vector (key, edit, vector)
+SELECT ?1, id, ?2 FROM edit WHERE ?1 IN (key, other_key);
 
 -- name: answer_with_newest
 UPDATE document SET current = (SELECT row FROM version
@@ -328,6 +352,7 @@ DELETE FROM chunk_checksum WHERE chunk NOT IN (SELECT row FROM chunk);
 DELETE FROM edited_chunk WHERE chunk NOT IN (SELECT row FROM chunk);
 DELETE FROM edited_key WHERE chunk NOT IN (SELECT row FROM chunk);
 DELETE FROM edit_vector WHERE edit NOT IN (SELECT id FROM edit);
+DELETE FROM edit_checksum WHERE edit NOT IN (SELECT id FROM edit);
 DELETE FROM entity WHERE row NOT IN (SELECT entity FROM mention);
 DELETE FROM entity_vector WHERE entity NOT IN (SELECT row FROM entity);
 DELETE FROM entity_checksum WHERE entity NOT IN (SELECT row FROM entity);
@@ -395,6 +420,11 @@ UNION ALL SELECT 'relations', count(*) FROM
 -- name: unsealed_chunks
 SELECT row FROM chunk
 WHERE row NOT IN (SELECT chunk FROM chunk_checksum) OR row IN (SELECT value FROM json_each(?));
+
+-- name: unsealed_edits
+SELECT DISTINCT edit FROM edit_vector AS v
+WHERE key IN (SELECT value FROM json_each(?))
+   OR NOT EXISTS (SELECT 1 FROM edit_checksum WHERE key = v.key AND edit = v.edit);
 
 -- name: unsealed_entities
 SELECT row FROM entity

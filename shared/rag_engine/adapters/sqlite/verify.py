@@ -176,8 +176,21 @@ def _fields(connection: sqlite3.Connection) -> Iterator[Damage]:
             )
 
 
+def _unknown_edits(connection: sqlite3.Connection) -> Iterator[Damage]:
+    """An edit's id is a function of what it is about."""
+    for id, *row in connection.execute(UPKEEP["edits_by_id"]):
+        if active_edit_of(tuple(row)).edit.id != id:
+            yield Damage(
+                check="edits",
+                message=f"Edit {id!r} is not what was written. Restore the folder from a backup.",
+                remedy=Remedy.NONE,
+            )
+
+
 def _edited(connection: sqlite3.Connection) -> Iterator[Damage]:
     """What is seen of a passage is what edits make of what was found in it."""
+    if any(_unknown_edits(connection)):
+        return
     edits = Edits.of(active_edit_of(row).edit for row in connection.execute(SQL["edits"]))
     for row, id, document, number, text, keys in connection.execute(UPKEEP["edited_evidence"]):
         listed = id_list([id])
@@ -213,11 +226,13 @@ CHECKS: Final = (
     Check(name="unfinished repairs", query="unfinished_repairs", remedy=Remedy.INGEST),
     Check(name="passages", remedy=Remedy.INGEST),
     Check(name="evidence", remedy=Remedy.INGEST),
+    Check(name="edits", look=_unknown_edits),
     Check(name="edited evidence", look=_edited),
     Check(name="unedited evidence", query="seen_unedited", remedy=Remedy.INGEST),
     Check(name="lexemes", remedy=Remedy.EMBED),
     Check(name="passage vectors", query="chunk_vectors", remedy=Remedy.EMBED, dimensions=True),
     Check(name="entity vectors", query="entity_vectors", remedy=Remedy.EMBED, dimensions=True),
+    Check(name="edit vectors", query="edit_vectors", remedy=Remedy.EMBED, dimensions=True),
     Check(name="checksums"),
     Check(name="entity ids", query="entity_ids"),
     Check(name="entity counts", query="entity_counts"),
