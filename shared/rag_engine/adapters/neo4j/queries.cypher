@@ -1,5 +1,6 @@
 // `W0` stands for the label of the workspace, see `for_workspace`; `$workspace` is always given.
 // Labels are set and taken in one statement, `label`, which is planned for each workspace anew.
+// An index over several properties is used only where each has a condition, if only `IS NOT NULL`.
 // Nothing newer than Neo4j 5.15. `Record` labels are what readers read, the plain ones what people do:
 // a chunk that was replaced stays a `ChunkRecord` for a while and is no `Chunk` any more.
 
@@ -48,7 +49,7 @@ RETURN w.state AS state;
 CALL { MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.version > 0 AND c.gone_at IS NULL
        RETURN c.row AS row LIMIT 1
        UNION ALL
-       MATCH (x:Edit) WHERE x.workspace = $workspace AND x.gone_at IS NULL
+       MATCH (x:Edit) WHERE x.workspace = $workspace AND x.id IS NOT NULL AND x.gone_at IS NULL
        RETURN x.shown_at AS row LIMIT 1 }
 RETURN row LIMIT 1;
 
@@ -147,10 +148,11 @@ REMOVE v:Job;
 // name: unstage
 CALL { MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.version IN $versions AND c.shown_at IS NULL
        DELETE c }
-CALL { MATCH (n:StagedName) WHERE n.workspace = $workspace AND n.version IN $versions DELETE n };
+CALL { MATCH (n:StagedName) WHERE n.workspace = $workspace AND n.version IN $versions AND n.id IS NOT NULL
+       DELETE n };
 
 // name: newest_version
-MATCH (v:Version) WHERE v.workspace = $workspace AND v.document_id = $document
+MATCH (v:Version) WHERE v.workspace = $workspace AND v.document_id = $document AND v.number > 0
 RETURN properties(v) AS version ORDER BY v.number DESC LIMIT 1;
 
 // name: version
@@ -211,7 +213,7 @@ CALL { WITH held WITH held WHERE held
        RETURN count(*) AS names }
 CALL { WITH held WITH held WHERE held
        MATCH (n:StagedName)
-       WHERE n.workspace = $workspace AND n.version = $version AND n.vector IS NULL
+       WHERE n.workspace = $workspace AND n.version = $version AND n.id IS NOT NULL AND n.vector IS NULL
        RETURN collect(n.key) AS missing }
 RETURN held, now, properties(v) AS version, missing;
 
@@ -243,7 +245,8 @@ CALL { WITH rows MATCH (c:ChunkRecord)
        WHERE c.workspace = $workspace AND c.version IN rows AND c.gone_at IS NULL
        RETURN collect({version: c.version, row: c.row, id: c.id, ordinal: c.ordinal,
                        document: c.document_id, extraction: c.extraction, seen: c.seen}) AS chunks }
-CALL { MATCH (n:StagedName) WHERE n.workspace = $workspace AND n.version = $version
+CALL { MATCH (n:StagedName)
+       WHERE n.workspace = $workspace AND n.version = $version AND n.id IS NOT NULL
        RETURN collect({key: n.key, vector: n.vector}) AS names }
 RETURN versions, milliseconds, w.state AS state, chunks, names;
 
@@ -253,12 +256,13 @@ CALL { MATCH (c:ChunkRecord)
        WHERE c.workspace = $workspace AND c.version IN $versions AND c.gone_at IS NULL
        RETURN collect({version: c.version, row: c.row, id: c.id, ordinal: c.ordinal,
                        document: c.document_id, extraction: c.extraction, seen: c.seen}) AS chunks }
-CALL { MATCH (n:StagedName) WHERE n.workspace = $workspace AND n.version IN $versions
+CALL { MATCH (n:StagedName)
+       WHERE n.workspace = $workspace AND n.version IN $versions AND n.id IS NOT NULL
        RETURN collect({key: n.key, vector: n.vector}) AS names }
 RETURN w.state AS state, chunks, names;
 
 // name: edits
-MATCH (x:Edit) WHERE x.workspace = $workspace AND x.gone_at IS NULL
+MATCH (x:Edit) WHERE x.workspace = $workspace AND x.id IS NOT NULL AND x.gone_at IS NULL
 RETURN properties(x) AS edit;
 
 // name: lock_entities
@@ -331,10 +335,10 @@ RETURN a, b, c, d, e;
 CALL { UNWIND $entities AS id
        MATCH (e:Entity {workspace: $workspace, id: id})
        CALL { WITH e MATCH (v:Value)
-              WHERE v.workspace = e.workspace AND v.owner = toString(e.id) AND v.kind = 'name'
+              WHERE v.workspace = e.workspace AND v.owner = toString(e.id) AND v.kind = 'name' AND v.hash IS NOT NULL
               WITH v ORDER BY v.count DESC, v.value LIMIT 1 RETURN collect(v.value) AS names }
        CALL { WITH e MATCH (v:Value)
-              WHERE v.workspace = e.workspace AND v.owner = toString(e.id) AND v.kind = 'type'
+              WHERE v.workspace = e.workspace AND v.owner = toString(e.id) AND v.kind = 'type' AND v.hash IS NOT NULL
               WITH v ORDER BY v.count DESC, v.value LIMIT 1 RETURN collect(v.value) AS types }
        FOREACH (_ IN CASE WHEN e.mentions > 0 THEN [1] ELSE [] END |
                 SET e.name = coalesce(names[0], e.key), e.type = coalesce(types[0], ''))
@@ -367,7 +371,9 @@ SET c = properties(old), c.row = one.row, c.shown_at = null, c.gone_at = null
 SET c:ChunkRecord;
 
 // name: show_version
-CALL { MATCH (n:StagedName) WHERE n.workspace = $workspace AND n.version = $properties.row DELETE n }
+CALL { MATCH (n:StagedName)
+       WHERE n.workspace = $workspace AND n.version = $properties.row AND n.id IS NOT NULL
+       DELETE n }
 MATCH (d:Document {workspace: $workspace, id: $document})
 MATCH (d)-[:HAS_VERSION]->(v:Version {number: $number})
 SET v:VersionRecord, v += $properties
@@ -422,7 +428,7 @@ CALL { MATCH (n:VersionRecord) WHERE n.workspace = $workspace AND n.gone_at > 0
        RETURN n.gone_at AS at, n.row AS row LIMIT $limit }
 RETURN 'version' AS kind, at, row
 UNION ALL
-CALL { MATCH (n:Edit) WHERE n.workspace = $workspace AND n.gone_at > 0
+CALL { MATCH (n:Edit) WHERE n.workspace = $workspace AND n.id IS NOT NULL AND n.gone_at > 0
          AND n.gone_time < datetime.realtime().epochMillis - $kept_milliseconds
        RETURN n.gone_at AS at, n.shown_at AS row LIMIT $limit }
 RETURN 'edit' AS kind, at, row;
@@ -435,7 +441,7 @@ SET w.state = [w.state[0], w.state[1], w.state[2],
 WITH w
 CALL { UNWIND $chunks AS row MATCH (n:ChunkRecord {workspace: $workspace, row: row}) DETACH DELETE n }
 CALL { UNWIND $versions AS row MATCH (n:VersionRecord {workspace: $workspace, row: row}) DETACH DELETE n }
-CALL { UNWIND $edits AS at MATCH (n:Edit) WHERE n.workspace = $workspace AND n.shown_at = at
+CALL { UNWIND $edits AS at MATCH (n:Edit) WHERE n.workspace = $workspace AND n.id IS NOT NULL AND n.shown_at = at
          AND n.gone_at IS NOT NULL DETACH DELETE n };
 
 // ---------------------------------------------------------------- what is held in memory
@@ -464,7 +470,7 @@ MATCH (v:VersionRecord) WHERE v.workspace = $workspace AND v.shown_at > $since A
 RETURN 'version' AS what, v.row AS row, v.document_id AS document, v.fields AS fields;
 
 // name: edits_at
-MATCH (x:Edit) WHERE x.workspace = $workspace AND x.shown_at <= $upto
+MATCH (x:Edit) WHERE x.workspace = $workspace AND x.id IS NOT NULL AND x.shown_at <= $upto
   AND (x.gone_at IS NULL OR x.gone_at > $upto)
 RETURN properties(x) AS edit;
 
@@ -493,7 +499,7 @@ RETURN c.row AS row, c.extraction AS extraction, c.seen AS seen;
 // name: entities
 UNWIND $ids AS id MATCH (e:Entity {workspace: $workspace, id: id})
 CALL { WITH e MATCH (v:Value)
-       WHERE v.workspace = e.workspace AND v.owner = toString(e.id) AND v.kind = 'description'
+       WHERE v.workspace = e.workspace AND v.owner = toString(e.id) AND v.kind = 'description' AND v.hash IS NOT NULL
        WITH v ORDER BY v.hash LIMIT $selected RETURN collect(v.value) AS descriptions }
 RETURN e.id AS id, e.key AS key, e.name AS name, e.type AS type, e.mentions AS mentions, descriptions;
 
@@ -502,10 +508,10 @@ MATCH (e:Entity {workspace: $workspace, id: $id})-[r:RELATED]-(o:Entity)
 WITH e, r, o ORDER BY r.weight DESC, o.id LIMIT $limit
 WITH r, o, toString(startNode(r).id) + '-' + toString(endNode(r).id) AS owner
 CALL { WITH owner MATCH (v:Value)
-       WHERE v.workspace = $workspace AND v.owner = owner AND v.kind = 'keywords'
+       WHERE v.workspace = $workspace AND v.owner = owner AND v.kind = 'keywords' AND v.hash IS NOT NULL
        WITH v ORDER BY v.hash LIMIT $selected RETURN collect(v.value) AS keywords }
 CALL { WITH owner MATCH (v:Value)
-       WHERE v.workspace = $workspace AND v.owner = owner AND v.kind = 'description'
+       WHERE v.workspace = $workspace AND v.owner = owner AND v.kind = 'description' AND v.hash IS NOT NULL
        WITH v ORDER BY v.hash LIMIT $selected RETURN collect(v.value) AS descriptions }
 RETURN o.id AS target, o.name AS name, r.assertions AS assertions, r.weight AS weight, keywords, descriptions
 ORDER BY weight DESC, target;
