@@ -37,6 +37,7 @@ from rag_engine.adapters.models.fake import HashEmbedder
 from rag_engine.adapters.sqlite import SqliteControl
 from rag_engine.archive import export_workspace
 from rag_engine.errors import Conflict, InvalidRequest
+from rag_engine_cli.memory import share_heaps
 
 EDITS_IN_FORCE = 20
 DAY_SECONDS = 24 * 3600
@@ -253,6 +254,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
+    share_heaps()
     with tempfile.TemporaryDirectory() as folder:
         seen = asyncio.run(
             run(

@@ -60,7 +60,9 @@ class Session:
         import asyncio
 
         from rag_engine.wiring import build
+        from rag_engine_cli.memory import share_heaps
 
+        share_heaps()
         settings = self.settings
 
         async def whole() -> T:
