@@ -134,3 +134,17 @@ def test_however_many_are_wanted_only_the_allowed_come(k: int) -> None:
     [(ids, _)] = table.search(query, k, allowed)
     assert len(ids) == min(k, 5000)
     assert ids.max() < 5000
+
+
+@pytest.mark.parametrize("dimensions", [2, 8, 64])
+def test_what_is_stored_can_be_stored_again_without_a_change(dimensions: int) -> None:
+    """An archive holds stored vectors, and an import writes them as any others."""
+    stored = canonical(np.random.default_rng(4).standard_normal((20_000, dimensions)))
+    assert np.array_equal(canonical(stored), stored)
+    lengths = np.linalg.norm(stored.astype(np.float32), axis=1)
+    assert not np.allclose(lengths, 1.0, atol=1e-5)
+    assert np.array_equal(canonical(2 * stored.astype(np.float32)), canonical(stored * 4.0))
+
+
+def test_a_vector_longer_than_float16_can_say_is_made_short() -> None:
+    assert canonical([[3e6, 4e6]]).tolist() == canonical([[3.0, 4.0]]).tolist()

@@ -38,6 +38,9 @@ _LARGE: Final = 0.67
 
 _MAGNITUDE: Final = np.uint16(0x7FFF)
 
+_ROUNDING: Final = 2.0**-10
+"""How far from 1 the length of a vector can be after rounding to float16, and some more."""
+
 _WIDENED: Final = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 """The float32 of every float16: looking it up takes half the time of converting."""
 
@@ -45,12 +48,17 @@ _WIDENED: Final = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np
 def canonical(vectors: npt.ArrayLike) -> Float16:
     """The stored form of vectors: length 1 (or all zero), rounded to float16, shape kept.
 
-    Every store keeps these values and scores from them, so that a score is the same on all.
+    Every store keeps these values and scores from them, so that a score is the same on all. What
+    has that form already is left, however often it is written: rounding moves the length a little.
     """
     values = np.asarray(vectors, dtype=np.float32)
     lengths = np.linalg.norm(values, axis=-1, keepdims=True)
     unit: Float32 = np.divide(values, lengths, out=np.zeros_like(values), where=lengths > 0)
-    return unit.astype(np.float16)
+    with np.errstate(over="ignore"):  # a vector that long is not in that form
+        rounded = values.astype(np.float16)
+    settled = (np.abs(lengths - 1) < _ROUNDING) & (rounded == values).all(axis=-1, keepdims=True)
+    stored: Float16 = np.where(settled, rounded, unit.astype(np.float16))
+    return stored
 
 
 @dataclass(frozen=True, slots=True)
