@@ -9,6 +9,7 @@ import pytest
 import places
 from rag_engine.adapters.models.fake import HashEmbedder, ScriptedChat
 from rag_engine.testing.blobs_contract import BlobsContract
+from rag_engine.testing.contents_contract import ContentsContract
 from rag_engine.testing.control_contract import ControlContract
 from rag_engine.testing.faults import Faults, faulty
 from rag_engine.testing.models_contract import ChatContract, EmbedderContract
@@ -58,6 +59,10 @@ class TestReader(Wrapping, ReaderContract):
 
 
 class TestSearch(Wrapping, SearchContract):
+    pass
+
+
+class TestContents(Wrapping, ContentsContract):
     pass
 
 

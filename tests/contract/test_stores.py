@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rag_engine.testing.contents_contract import ContentsContract
 from rag_engine.testing.control_contract import ControlContract
 from rag_engine.testing.edits_contract import EditsContract
 from rag_engine.testing.reader_contract import ReaderContract
@@ -26,4 +27,8 @@ class TestSearch(SearchContract):
 
 
 class TestEdits(EditsContract):
+    pass
+
+
+class TestContents(ContentsContract):
     pass

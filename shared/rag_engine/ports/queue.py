@@ -44,12 +44,17 @@ class Job:
 class JobQueue(Protocol):
     """One workspace's versions as jobs. Time is the database's."""
 
-    async def accept(self, submission: Submission) -> Version:
+    async def accept(self, submission: Submission, *, first: int = 1) -> Version:
         """Record that a version is wanted. When this returns, the wish is durable.
 
         If the newest version of the document that was not cancelled, failed or superseded has the
         same submission, metadata of the same types, it is returned and nothing changes. Older pending and running versions are
         superseded: their leases are lost and their staged evidence goes.
+
+        Args:
+            submission: What is wanted.
+            first: The version's number if no other version of the document is known; else it is
+                one more than the newest's.
         """
         ...
 

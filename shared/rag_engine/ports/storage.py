@@ -24,12 +24,13 @@ from rag_engine.core.models import (
     Extraction,
     Mention,
     Relation,
+    Submission,
     Version,
 )
 from rag_engine.ports.queue import JobQueue, Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -253,6 +254,52 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """All that a store holds of one visible document.
+
+    Attributes:
+        submission: As which its current version was accepted.
+        chunks: By ordinal.
+        vectors: Of the chunks, shape `(len(chunks), dimensions)`, rounded to float16.
+        extractions: Of each chunk, as it was found; see `Reader.extractions`.
+    """
+
+    document: Document
+    submission: Submission
+    chunks: tuple[Chunk, ...]
+    vectors: Vectors
+    extractions: tuple[Extraction, ...]
+
+
+class Contents(Protocol):
+    """A workspace as of one moment, for who copies all of it.
+
+    Unlike a `Reader` it holds nothing in memory but what it returned last and a few bytes for each
+    document, however large the workspace is, and it may be read for hours.
+    """
+
+    @property
+    def documents(self) -> int:
+        """How many documents `read` returns."""
+        ...
+
+    def read(self) -> AsyncGenerator[Content, None]:
+        """Every visible document, in the order of their ids (by code point)."""
+        ...
+
+    async def edits(self) -> list[ActiveEdit]:
+        """The edits in force, by the time they were made, then by id."""
+        ...
+
+    async def names(self, keys: Sequence[str]) -> list[Vectors | None]:
+        """Vectors of entity keys, shape `(dimensions,)`, rounded to float16.
+
+        `None` for a key that has none, because edits hide it or it was deleted since.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkEvidence:
     """All that one chunk brings into the store.
 
@@ -276,6 +323,10 @@ class Store(Protocol):
 
     def snapshot(self) -> AbstractAsyncContextManager[Reader]:
         """Open a consistent view; close it by leaving the context."""
+        ...
+
+    def contents(self) -> AbstractAsyncContextManager[Contents]:
+        """Open a view of everything, to copy it; close it by leaving the context."""
         ...
 
     async def stage(self, lease: Lease, evidence: Sequence[ChunkEvidence]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from rag_engine.ports.models import ChatModel, Embedder, Extractor, Parser
 from rag_engine.ports.queue import JobQueue
-from rag_engine.ports.storage import Blobs, Control, Reader, Store, Workspace
+from rag_engine.ports.storage import Blobs, Contents, Control, Reader, Store, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -27,6 +27,7 @@ PORTS: Final[Mapping[str, type]] = MappingProxyType(
         "control": Control,
         "store": Store,
         "reader": Reader,
+        "contents": Contents,
         "queue": JobQueue,
         "blobs": Blobs,
         "parser": Parser,
@@ -38,6 +39,10 @@ PORTS: Final[Mapping[str, type]] = MappingProxyType(
 """Every port by the name that its calls begin with: `store.finish`."""
 
 _PIECE: Final = ".piece"
+_OPENED: Final[Mapping[str, str]] = MappingProxyType(
+    {"store.snapshot": "reader", "store.contents": "contents"}
+)
+"""The ports that contexts open."""
 
 
 class Interceptor(Protocol):
@@ -65,7 +70,7 @@ def calls() -> list[str]:
 
 
 def intercepted(port: str, target: T, interceptor: Interceptor) -> T:
-    """Wrap a port. What it opens, workspaces and readers, is wrapped as well.
+    """Wrap a port. What it opens, workspaces and views of them, is wrapped as well.
 
     Args:
         port: Which one it is: a key of `PORTS`.
@@ -109,8 +114,8 @@ class _Intercepted:
             async with AsyncExitStack() as stack:
                 async with self._interceptor.around(call):
                     result = await stack.enter_async_context(method(*args, **kwargs))
-                if call == "store.snapshot":
-                    result = intercepted("reader", result, self._interceptor)
+                if call in _OPENED:
+                    result = intercepted(_OPENED[call], result, self._interceptor)
                 yield result
 
         return enter

@@ -78,6 +78,16 @@ class QueueContract:
         assert await queue.version("a", 2) is None
         assert await queue.cancel("b") is None
 
+    async def test_a_document_can_begin_at_another_number(self, workspace: Workspace) -> None:
+        queue = workspace.queue
+        assert (await queue.accept(WANTED, first=7)).number == 7
+        assert (await queue.accept(WANTED, first=3)).number == 7
+        assert (await work(workspace, await claim(workspace), DRAFT)).number == 7
+        assert (await queue.accept(replace(WANTED, title="Other"), first=3)).number == 8
+        assert (await queue.accept(_of("b"), first=2)).number == 2
+        await workspace.store.delete(["a"])
+        assert (await queue.accept(WANTED)).number == 1
+
     async def test_accepting_survives_a_restart(self, control: Place) -> None:
         first = control()
         accepted = await (await first.open("default", create=True)).queue.accept(WANTED)

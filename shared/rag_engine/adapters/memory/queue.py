@@ -29,7 +29,7 @@ class MemoryQueue:
         self._clock = clock
         self._process = process
 
-    async def accept(self, submission: Submission) -> Version:
+    async def accept(self, submission: Submission, *, first: int = 1) -> Version:
         now = self._clock()
         rows = self._rows(submission.document_id)
         alive = [row for row in rows if row.version.status in (*_WANTED, VersionStatus.INDEXED)]
@@ -40,7 +40,7 @@ class MemoryQueue:
                 self._give_up(row, VersionStatus.SUPERSEDED)
         version = Version(
             submission=submission,
-            number=rows[-1].version.number + 1 if rows else 1,
+            number=rows[-1].version.number + 1 if rows else first,
             status=VersionStatus.PENDING,
             requested_at=now,
         )

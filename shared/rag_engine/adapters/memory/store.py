@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rag_engine.adapters.memory.contents import MemoryContents
 from rag_engine.adapters.memory.reader import MemoryReader
 from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.evidence import canonical as canonical_extraction
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rag_engine.core.edits import Edit
     from rag_engine.core.models import Version
     from rag_engine.ports.queue import Lease
-    from rag_engine.ports.storage import ChunkEvidence, Reader, Vectors
+    from rag_engine.ports.storage import ChunkEvidence, Contents, Reader, Vectors
 
 
 class MemoryStore:
@@ -40,6 +41,10 @@ class MemoryStore:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:
         yield MemoryReader(self._tables.copy())
+
+    @asynccontextmanager
+    async def contents(self) -> AsyncIterator[Contents]:
+        yield MemoryContents(self._tables.copy())
 
     async def stage(self, lease: Lease, evidence: Sequence[ChunkEvidence]) -> list[str]:
         self._tables.held(lease, self._clock())

@@ -417,18 +417,23 @@ SET x.gone_at = $counter, x.gone_time = datetime.realtime().epochMillis;
 
 // ---------------------------------------------------------------- removing what nobody can still read
 
+// name: pinned
+MATCH (p:Pin) WHERE p.workspace = $workspace AND p.until > datetime.realtime().epochMillis
+RETURN min(p.counter) AS counter;
+
 // name: outdated
-CALL { MATCH (n:ChunkRecord) WHERE n.workspace = $workspace AND n.gone_at > 0
+CALL { MATCH (n:ChunkRecord) WHERE n.workspace = $workspace AND n.gone_at > 0 AND n.gone_at <= $upto
          AND n.gone_time < datetime.realtime().epochMillis - $kept_milliseconds
        RETURN n.gone_at AS at, n.row AS row LIMIT $limit }
 RETURN 'chunk' AS kind, at, row
 UNION ALL
-CALL { MATCH (n:VersionRecord) WHERE n.workspace = $workspace AND n.gone_at > 0
+CALL { MATCH (n:VersionRecord) WHERE n.workspace = $workspace AND n.gone_at > 0 AND n.gone_at <= $upto
          AND n.gone_time < datetime.realtime().epochMillis - $kept_milliseconds
        RETURN n.gone_at AS at, n.row AS row LIMIT $limit }
 RETURN 'version' AS kind, at, row
 UNION ALL
-CALL { MATCH (n:Edit) WHERE n.workspace = $workspace AND n.id IS NOT NULL AND n.gone_at > 0
+CALL { MATCH (n:Edit) WHERE n.workspace = $workspace AND n.id IS NOT NULL
+         AND n.gone_at > 0 AND n.gone_at <= $upto
          AND n.gone_time < datetime.realtime().epochMillis - $kept_milliseconds
        RETURN n.gone_at AS at, n.shown_at AS row LIMIT $limit }
 RETURN 'edit' AS kind, at, row;
@@ -443,6 +448,34 @@ CALL { UNWIND $chunks AS row MATCH (n:ChunkRecord {workspace: $workspace, row: r
 CALL { UNWIND $versions AS row MATCH (n:VersionRecord {workspace: $workspace, row: row}) DETACH DELETE n }
 CALL { UNWIND $edits AS at MATCH (n:Edit) WHERE n.workspace = $workspace AND n.id IS NOT NULL AND n.shown_at = at
          AND n.gone_at IS NOT NULL DETACH DELETE n };
+
+// ---------------------------------------------------------------- everything, to be copied
+
+// name: pin
+MATCH (w:Workspace {number: $workspace})
+OPTIONAL MATCH (old:Pin) WHERE old.workspace = $workspace AND old.id <> $pin
+  AND old.until < datetime.realtime().epochMillis
+DELETE old
+WITH DISTINCT w.state[0] AS counter
+MERGE (p:Pin {workspace: $workspace, id: $pin})
+ON CREATE SET p.counter = counter
+SET p.until = datetime.realtime().epochMillis + $milliseconds
+RETURN p.counter AS counter;
+
+// name: unpin
+MATCH (p:Pin {workspace: $workspace, id: $pin}) DELETE p;
+
+// name: versions_to_copy
+MATCH (v:VersionRecord) WHERE v.workspace = $workspace AND v.row > $after
+  AND v.shown_at <= $upto AND (v.gone_at IS NULL OR v.gone_at > $upto)
+RETURN v.document_id AS document, v.row AS row ORDER BY row LIMIT $limit;
+
+// name: chunks_to_copy
+MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.version IN $versions
+  AND c.shown_at <= $upto AND (c.gone_at IS NULL OR c.gone_at > $upto)
+RETURN c.version AS version, c.vector AS vector, c.extraction AS extraction,
+       c {.row, .id, .document_id, .number, .ordinal, .text, .start, .end, .tokens, .pages,
+          .heading_path} AS chunk;
 
 // ---------------------------------------------------------------- what is held in memory
 

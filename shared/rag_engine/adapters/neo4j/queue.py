@@ -37,7 +37,7 @@ class Neo4jQueue:
         self._clock = clock
         self._process = process
 
-    async def accept(self, submission: Submission) -> Version:
+    async def accept(self, submission: Submission, *, first: int = 1) -> Version:
         """See `JobQueue.accept`."""
         asked = submission_properties(submission)
 
@@ -48,11 +48,11 @@ class Neo4jQueue:
             if wanted and submission_properties(wanted[-1].version.submission) == asked:
                 return wanted[-1].version
             await self._end(transaction, id, document, VersionStatus.SUPERSEDED)
-            number = document.versions[-1].version.number + 1 if document.versions else 1
+            newest = document.versions[-1].version.number if document.versions else first - 1
             node = {
                 **asked,
                 "document_id": id,
-                "number": number,
+                "number": newest + 1,
                 "status": str(VersionStatus.PENDING),
                 "attempt": 0,
                 "epoch": 0,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, Work
+from rag_engine.adapters.neo4j.contents import opened_contents
 from rag_engine.adapters.neo4j.edits import Editor, InForce, KnownEdits
 from rag_engine.adapters.neo4j.filters import Matches
 from rag_engine.adapters.neo4j.leases import Clock, Locked, StoredVersion, stored, time_of, token
@@ -31,7 +32,7 @@ from rag_engine.core.models import Stage, Version, VersionStatus
 from rag_engine.core.names import entity_key
 from rag_engine.errors import LeaseLost, ModelMismatch
 from rag_engine.ports.queue import Lease
-from rag_engine.ports.storage import ChunkEvidence, Reader, Vectors
+from rag_engine.ports.storage import ChunkEvidence, Contents, Reader, Vectors
 
 T = TypeVar("T")
 
@@ -87,6 +88,12 @@ class Neo4jStore:
         """See `Store.snapshot`."""
         resident = await self._residents.now()
         yield Neo4jReader(self._connection, self._workspace, resident, self._matches)
+
+    @asynccontextmanager
+    async def contents(self) -> AsyncIterator[Contents]:
+        """See `Store.contents`."""
+        async with opened_contents(self._connection, self._workspace, self._dimensions) as contents:
+            yield contents
 
     async def stage(self, lease: Lease, evidence: Sequence[ChunkEvidence]) -> list[str]:
         """See `Store.stage`."""

@@ -81,6 +81,27 @@ WHERE c.id IN (SELECT value FROM json_each(?));
 -- name: chunks_of_document
 WHERE d.id = ? ORDER BY c.ordinal;
 
+-- ---------------------------------------------------------------- everything, to be copied
+
+-- name: chunks_to_copy
+SELECT c.id, d.id, v.number, c.ordinal, c.text, c.start, c."end", c.tokens, c.first_page,
+       c.last_page, c.heading_path, m.vector, s.vector
+FROM document AS d
+JOIN version AS v ON v.row = d.current
+JOIN chunk AS c ON c.document = d.row
+JOIN chunk_vector AS m ON m.chunk = c.row
+LEFT JOIN chunk_checksum AS s ON s.chunk = c.row
+WHERE d.id = ? ORDER BY c.ordinal;
+
+-- name: name_vectors
+SELECT e.key, v.vector, s.vector
+FROM entity AS e
+JOIN entity_vector AS v ON v.entity = e.row
+LEFT JOIN entity_checksum AS s ON s.entity = e.row
+WHERE e.id IN (SELECT value FROM json_each(?1))
+UNION ALL
+SELECT key, vector, NULL FROM edit_vector WHERE key IN (SELECT value FROM json_each(?2));
+
 -- ---------------------------------------------------------------- lexical search
 
 -- name: frequencies

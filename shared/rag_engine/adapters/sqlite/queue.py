@@ -37,7 +37,7 @@ class SqliteQueue:
         self._clock = clock
         self._owed: list[Lease] = []
 
-    async def accept(self, submission: Submission) -> Version:
+    async def accept(self, submission: Submission, *, first: int = 1) -> Version:
         """See `JobQueue.accept`."""
 
         def write(connection: sqlite3.Connection) -> Version:
@@ -50,7 +50,7 @@ class SqliteQueue:
             [document, _] = connection.execute(SQL["document_row"], (id,)).fetchone()
             now = self._clock()
             _end_unfinished(connection, document, VersionStatus.SUPERSEDED, now)
-            number = newest.version.number + 1 if newest else 1
+            number = newest.version.number + 1 if newest else first
             connection.execute(SQL["add_version"], (document, number, *columns_of(submission), now))
             return _reread(connection, "newest_version", id).version
 

@@ -10,25 +10,18 @@ import numpy as np
 
 from rag_engine.adapters.sqlite.connection import LOAD_SECONDS, Readers, View
 from rag_engine.adapters.sqlite.edits import active_edit_of, edits_about
+from rag_engine.adapters.sqlite.evidence import found_in
 from rag_engine.adapters.sqlite.filters import compile_filter
 from rag_engine.adapters.sqlite.lexical import search_lexical
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.resident import Resident, Residents, Rows
-from rag_engine.adapters.sqlite.rows import (
-    assertion_of,
-    chunk_of,
-    document_of,
-    extraction_of,
-    id_list,
-    mention_of,
-)
+from rag_engine.adapters.sqlite.rows import chunk_of, document_of, id_list, mention_of
 from rag_engine.core.bm25 import Statistics
 from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.evidence import SELECTED, majority, selected
 from rag_engine.core.filters import Filter
 from rag_engine.core.ids import ChunkId, EntityId
 from rag_engine.core.models import Chunk, Document, Entity, Extraction, Relation
-from rag_engine.core.names import entity_key
 from rag_engine.core.vectors import Mask
 from rag_engine.errors import ModelMismatch, StoreUnavailable
 from rag_engine.ports.storage import (
@@ -344,35 +337,10 @@ class SqliteReader:
         ]
 
     def _extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
-        listed = id_list(ids)
-        mentions, assertions = defaultdict[int, list[Any]](list), defaultdict[int, list[Any]](list)
-        for id, *row in self._view.rows(SQL["mentions_of_chunks"], listed):
-            mentions[int(str(id))].append(mention_of(row))
-        for id, *row in self._view.rows(SQL["assertions_of_chunks"], listed):
-            assertions[int(str(id))].append(assertion_of(row))
-        found: list[Any] = self._view.rows(SQL["edited_chunks"], listed)
-        kept = dict(found)
-        known = self._table("chunk").rows(np.array(ids, dtype=np.int64)) >= 0
-        return [
-            (
-                extraction_of(kept[id])
-                if id in kept
-                else (
-                    Extraction(
-                        mentions=tuple(sorted(mentions[id], key=lambda one: entity_key(one.name))),
-                        assertions=tuple(
-                            sorted(
-                                assertions[id],
-                                key=lambda one: (entity_key(one.source), entity_key(one.target)),
-                            )
-                        ),
-                    )
-                    if there
-                    else None
-                )
-            )
-            for id, there in zip(ids, known.tolist(), strict=True)
-        ]
+        there = self._table("chunk").rows(np.array(ids, dtype=np.int64)) >= 0
+        known = [id for id, one in zip(ids, there.tolist(), strict=True) if one]
+        found = dict(zip(known, found_in(self._view, known), strict=True))
+        return [found.get(id) for id in ids]
 
     def _value(self, sql: str, *parameters: object) -> str:
         return next(iter(self._values(sql, *parameters)), "")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from rag_engine.adapters.sqlite.connection import Readers, Writer
+from rag_engine.adapters.sqlite.contents import SqliteContents
 from rag_engine.adapters.sqlite.edits import (
     Editor,
     active_edit_of,
@@ -39,7 +40,7 @@ from rag_engine.core.names import entity_key
 from rag_engine.core.vectors import canonical as canonical_vectors
 from rag_engine.errors import LeaseLost, ModelMismatch
 from rag_engine.ports.queue import Lease
-from rag_engine.ports.storage import ChunkEvidence, Reader, Vectors
+from rag_engine.ports.storage import ChunkEvidence, Contents, Reader, Vectors
 
 _LOGGED: Final = 1_000
 """Writes whose removals are remembered for processes that hold an older state."""
@@ -63,6 +64,14 @@ class SqliteStore:
         async with self._readers.view() as view:
             yield await self._readers.run(
                 lambda: SqliteReader(self._readers, view, self._residents)
+            )
+
+    @asynccontextmanager
+    async def contents(self) -> AsyncIterator[Contents]:
+        """See `Store.contents`."""
+        async with self._readers.view() as view:
+            yield await self._readers.run(
+                lambda: SqliteContents(self._readers, view, self._dimensions)
             )
 
     async def stage(self, lease: Lease, evidence: Sequence[ChunkEvidence]) -> list[str]:
