@@ -7,7 +7,7 @@ them. Everything is drawn from a seed, so that two runs write the same.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rag_engine.core.ids import chunk_id
 from rag_engine.core.models import Assertion, Chunk, Extraction, Mention, Submission
+from rag_engine.ports.queue import Lease
 from rag_engine.ports.storage import ChunkEvidence, Workspace
 
 Floats = npt.NDArray[np.float32]
@@ -127,11 +128,18 @@ async def add(workspace: Workspace, corpus: Corpus, number: int) -> None:
     job = await workspace.queue.claim("benchmark", 600)
     if job is None:
         raise RuntimeError("Nothing to claim: is another process working on this workspace?")
-    missing = await workspace.store.stage(job.lease, corpus.document(number))
+    await stage_and_finish(workspace, corpus, job.lease, corpus.document(number))
+
+
+async def stage_and_finish(
+    workspace: Workspace, corpus: Corpus, lease: Lease, evidence: Sequence[ChunkEvidence]
+) -> None:
+    """Write the evidence of a version that was claimed, and make it visible."""
+    missing = await workspace.store.stage(lease, evidence)
     if missing:
         vectors = np.stack([corpus.vector() for _ in missing])
-        await workspace.store.stage_names(job.lease, missing, vectors)
-    await workspace.store.finish(job.lease)
+        await workspace.store.stage_names(lease, missing, vectors)
+    await workspace.store.finish(lease)
 
 
 def _zipf(count: int, exponent: float) -> npt.NDArray[np.float64]:

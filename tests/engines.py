@@ -15,6 +15,7 @@ from rag_engine.engine import Engine
 from rag_engine.ingest.chunk import ChunkSize
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ports.models import ChatModel, Embedder, Parser
+from rag_engine.ports.storage import Control
 
 
 async def small_engine(
@@ -23,19 +24,25 @@ async def small_engine(
     embedder: Embedder | None = None,
     chat: ChatModel | None = None,
     parser: Parser | None = None,
+    control: Control | None = None,
 ) -> Engine:
-    """An engine over a folder; close it with `aclose`."""
-    return await asyncio.to_thread(_build, folder, embedder, chat, parser)
+    """An engine over a folder, or over other workspaces; close it with `aclose`."""
+    return await asyncio.to_thread(_build, folder, embedder, chat, parser, control)
 
 
 def _build(
-    folder: Path, embedder: Embedder | None, chat: ChatModel | None, parser: Parser | None
+    folder: Path,
+    embedder: Embedder | None,
+    chat: ChatModel | None,
+    parser: Parser | None,
+    control: Control | None,
 ) -> Engine:
     embedder = embedder or HashEmbedder()
     sandbox = SandboxedParser(ParserLimits(ocr=False))
     blobs = FolderBlobs(folder / "blobs")
     return Engine(
-        control=SqliteControl(folder, model=embedder.name, dimensions=embedder.dimensions),
+        control=control
+        or SqliteControl(folder, model=embedder.name, dimensions=embedder.dimensions),
         blobs=blobs,
         pipeline=Pipeline(
             blobs=blobs,

@@ -1,4 +1,4 @@
-"""Archives: what goes out comes in again, and nothing else does."""
+"""Archives: what goes out comes in again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import threading
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,10 @@ import pytest
 from engines import put, small_engine
 from rag_engine import Engine, Question
 from rag_engine.adapters.models.fake import HashEmbedder
-from rag_engine.archive import export_workspace, import_workspace
-from rag_engine.core.edits import Alias, Fact
+from rag_engine.archive import check_archive, export_workspace, import_workspace
+from rag_engine.core.edits import Alias, Fact, Suppression
 from rag_engine.core.models import Submission, VersionStatus
-from rag_engine.errors import ArchiveRejected, DocumentUnreadable, ModelMismatch
+from rag_engine.errors import DocumentUnreadable, ModelMismatch, StoreFull
 from rag_engine.testing.observation import differences, observed
 
 TEXTS = {
@@ -28,7 +27,8 @@ TEXTS = {
 }
 
 
-def silent(done: int, total: int) -> None:
+def silent(doing: str, done: int, total: int) -> None:
+    assert doing
     assert done <= total
 
 
@@ -41,21 +41,42 @@ async def filled(folder: Path) -> Engine:
 
 async def exported(tmp_path: Path) -> Path:
     engine = await filled(tmp_path / "first")
-    assert await export_workspace(engine, "default", tmp_path / "out.zip", silent) == 2
+    done = await export_workspace(engine, "default", tmp_path / "out.zip", silent)
+    assert done.documents == 2
     await engine.aclose()
     return tmp_path / "out.zip"
 
 
+async def same(first: Engine, second: Engine) -> list[str]:
+    one, other = await first.workspace(), await second.workspace()
+    return differences(await observed(one), await observed(other))
+
+
 async def test_an_imported_workspace_equals_the_exported_one(tmp_path: Path) -> None:
     archive = await exported(tmp_path)
+    assert (await check_archive(archive, silent)).documents == 2
     first = await small_engine(tmp_path / "first")
     second = await small_engine(tmp_path / "second")
     assert (await import_workspace(second, "default", archive, silent)).written == 2
-    one, other = await first.workspace(), await second.workspace()
-    assert differences(await observed(one), await observed(other)) == []
+    assert await same(first, second) == []
     assert await first.blobs.hashes() == await second.blobs.hashes()
     question = Question(text="Who built the lighthouse?")
     assert (await first.query(question)).text == (await second.query(question)).text
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_a_document_keeps_the_number_of_its_version(tmp_path: Path) -> None:
+    """The ids of its passages are made from it, and ties are broken by them."""
+    first = await filled(tmp_path / "first")
+    await put(first, "brand", "# Ada Brand\n\nAda Brand moved to Leeds.")
+    assert (await first.document("brand")).version == 2
+    await export_workspace(first, "default", tmp_path / "out.zip", silent)
+    second = await small_engine(tmp_path / "second")
+    await import_workspace(second, "default", tmp_path / "out.zip", silent)
+    assert await same(first, second) == []
+    await put(second, "brand", "# Ada Brand\n\nAda Brand moved on.")
+    assert (await second.document("brand")).version == 3
     await first.aclose()
     await second.aclose()
 
@@ -66,11 +87,11 @@ async def test_what_was_changed_by_hand_comes_along(tmp_path: Path) -> None:
     await first.edit(Alias(source="Whitby", target="Farne"))
     await first.add_fact(Fact(name="Ada Brand", description="She was a keeper."))
     await first.work()
-    assert await export_workspace(first, "default", tmp_path / "out.zip", silent) == 3
+    done = await export_workspace(first, "default", tmp_path / "out.zip", silent)
+    assert done.documents == 3
     second = await small_engine(tmp_path / "second")
     await import_workspace(second, "default", tmp_path / "out.zip", silent)
-    one, other = await first.workspace(), await second.workspace()
-    assert differences(await observed(one), await observed(other)) == []
+    assert await same(first, second) == []
     assert (await second.edits()).facts == (await first.edits()).facts
 
     third = await small_engine(tmp_path / "third")
@@ -78,6 +99,51 @@ async def test_what_was_changed_by_hand_comes_along(tmp_path: Path) -> None:
     await third.edit(Alias(source="Whitby", target="Whitby Harbour"))
     done = await import_workspace(third, "default", tmp_path / "out.zip", silent)
     assert (done.written, done.contradicted) == (3, 1)
+    for engine in (first, second, third):
+        await engine.aclose()
+
+
+async def test_what_was_changed_by_hand_can_be_undone_there(tmp_path: Path) -> None:
+    first = await filled(tmp_path / "first")
+    edits = [Alias(source="Ada Brand", target="Ada"), Suppression(name="Whitby")]
+    for edit in edits:
+        await first.edit(edit)
+    await export_workspace(first, "default", tmp_path / "out.zip", silent)
+    second = await small_engine(tmp_path / "second")
+    await import_workspace(second, "default", tmp_path / "out.zip", silent)
+    for engine in (first, second):
+        for edit in edits:
+            await engine.undo(edit.id)
+    assert await same(first, second) == []
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_what_waits_comes_along(tmp_path: Path) -> None:
+    first = await filled(tmp_path / "first")
+    await first.submit(b"Seals lie on Farne.", document_id="seals", source="seals.md")
+    await first.submit(b"Ada Brand kept a dog.", document_id="brand", source="brand.md")
+    await first.submit(b"%PDF-1.4 broken", document_id="broken", source="broken.pdf")
+    assert (await first.cancel("broken")).status is VersionStatus.CANCELLED
+    await export_workspace(first, "default", tmp_path / "out.zip", silent)
+    second = await small_engine(tmp_path / "second")
+    done = await import_workspace(second, "default", tmp_path / "out.zip", silent)
+    assert (done.written, done.waiting) == (2, 2)
+    assert await same(first, second) == []
+    again = await import_workspace(second, "default", tmp_path / "out.zip", silent)
+    assert (again.kept, again.waiting) == (2, 0)
+    for engine in (first, second):
+        await engine.work()
+    assert await same(first, second) == []
+    assert (await second.document("seals")).version == 1
+    assert (await second.document("brand")).version == 2
+
+    third = await small_engine(tmp_path / "third")
+    await put(third, "brand", "Ada Brand moved to Leeds.")
+    done = await import_workspace(third, "default", tmp_path / "out.zip", silent)
+    assert (done.written, done.kept, done.waiting) == (1, 1, 1)
+    await third.work()
+    assert (await third.document("brand")).version == 1
     for engine in (first, second, third):
         await engine.aclose()
 
@@ -92,6 +158,14 @@ async def test_importing_twice_or_submitting_again_changes_nothing(tmp_path: Pat
     await engine.aclose()
 
 
+async def test_equal_workspaces_give_equal_archives(tmp_path: Path) -> None:
+    archive = await exported(tmp_path)
+    engine = await small_engine(tmp_path / "first")
+    await export_workspace(engine, "default", tmp_path / "again.zip", silent)
+    assert archive.read_bytes() == (tmp_path / "again.zip").read_bytes()
+    await engine.aclose()
+
+
 async def test_an_archive_of_another_model_is_refused(tmp_path: Path) -> None:
     archive = await exported(tmp_path)
     engine = await small_engine(tmp_path / "second", embedder=HashEmbedder(dimensions=16))
@@ -101,60 +175,16 @@ async def test_an_archive_of_another_model_is_refused(tmp_path: Path) -> None:
     await engine.aclose()
 
 
-def _rewritten(archive: Path, change: dict[str, bytes | None]) -> Path:
-    """A copy with entries replaced, added, or (with `None`) left out."""
-    path = archive.with_name("changed.zip")
-    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(path, "w") as new:
-        for name in old.namelist():
-            if name not in change:
-                new.writestr(name, old.read(name))
-        for name, content in change.items():
-            if content is not None:
-                new.writestr(name, content)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"../../evil": b"x"}, "evil"),
-        ({"blobs/short": b"x"}, "short"),
-        ({"manifest.json": None}, "no manifest"),
-        ({"manifest.json": b"{}"}, "manifest cannot be read"),
-        ({"manifest.json": b"not json"}, "manifest cannot be read"),
-        ({"documents/00000001.npy": None}, "2 documents"),
-    ],
-)
-async def test_an_archive_that_is_not_whole_writes_nothing(
-    tmp_path: Path, change: dict[str, bytes | None], reason: str
-) -> None:
-    archive = _rewritten(await exported(tmp_path), change)
-    engine = await small_engine(tmp_path / "second")
-    with pytest.raises(ArchiveRejected, match=reason):
-        await import_workspace(engine, "default", archive, silent)
-    assert await engine.control.workspaces() == []
-    await engine.aclose()
-
-
-async def test_a_later_format_is_refused(tmp_path: Path) -> None:
+async def test_no_model_is_needed(tmp_path: Path) -> None:
     archive = await exported(tmp_path)
-    with zipfile.ZipFile(archive) as file:
-        manifest = json.loads(file.read("manifest.json")) | {"version": 99}
-    changed = _rewritten(archive, {"manifest.json": json.dumps(manifest).encode()})
-    engine = await small_engine(tmp_path / "second")
-    with pytest.raises(ArchiveRejected, match="version 99"):
-        await import_workspace(engine, "default", changed, silent)
-    await engine.aclose()
+    embedder = HashEmbedder()
+    engine = await small_engine(tmp_path / "second", embedder=embedder)
 
+    async def refuse(*_: object) -> None:
+        raise AssertionError("something was embedded")
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", None])
-async def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "none.zip"
-    if content is not None:
-        path.write_bytes(content)
-    engine = await small_engine(tmp_path / "second")
-    with pytest.raises((ArchiveRejected, DocumentUnreadable), match=r"none\.zip"):
-        await import_workspace(engine, "default", path, silent)
+    embedder.embed = refuse  # type: ignore[assignment, method-assign]
+    assert (await import_workspace(engine, "default", archive, silent)).written == 2
     await engine.aclose()
 
 
@@ -162,6 +192,18 @@ async def test_an_export_that_fails_leaves_no_file(tmp_path: Path) -> None:
     engine = await filled(tmp_path / "first")
     await engine.blobs.delete(await engine.blobs.hashes())
     with pytest.raises(Exception, match="no blob"):
+        await export_workspace(engine, "default", tmp_path / "out.zip", silent)
+    assert not list(tmp_path.glob("out.zip*"))
+    await engine.aclose()
+
+
+async def test_an_export_onto_a_full_disk_says_so(tmp_path: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no full device here")
+    engine = await filled(tmp_path / "first")
+    (tmp_path / "out.zip.part").symlink_to(full)
+    with pytest.raises(StoreFull, match=r"out\.zip"):
         await export_workspace(engine, "default", tmp_path / "out.zip", silent)
     assert not list(tmp_path.glob("out.zip*"))
     await engine.aclose()
@@ -215,10 +257,34 @@ async def test_an_import_that_is_interrupted_can_be_repeated(
     await engine.aclose()
 
 
+async def test_an_import_that_is_cancelled_gives_back_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = await exported(tmp_path)
+    engine = await small_engine(tmp_path / "second")
+    opened = await engine.control.open("default", create=True)
+    begun = asyncio.Event()
+    with monkeypatch.context() as patched:
+
+        async def endless(*_: object) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        patched.setattr(type(opened.store), "finish", endless)
+        task = asyncio.create_task(import_workspace(engine, "default", archive, silent))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await opened.queue.versions(status=VersionStatus.RUNNING) == []
+    assert (await import_workspace(engine, "default", archive, silent)).written == 2
+    await engine.aclose()
+
+
 async def test_what_another_process_works_on_is_not_counted_as_written(tmp_path: Path) -> None:
     archive = await exported(tmp_path)
     with zipfile.ZipFile(archive) as file:
-        record = json.loads(file.read("documents/00000000.json"))
+        record = json.loads(file.read("documents/000000.json"))["documents"][0]
     engine = await small_engine(tmp_path / "second")
     opened = await engine.control.open("default", create=True)
     metadata = {"tags": ("a", "b"), "year": 1843}
@@ -248,76 +314,4 @@ async def test_an_export_that_is_cancelled_in_the_middle_of_a_write_leaves_no_fi
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not list(tmp_path.glob("out.zip*"))
-    await engine.aclose()
-
-
-def _changed(archive: Path, name: str, change: Callable[[Any], object]) -> Path:
-    """A copy in which one JSON entry is another one."""
-    with zipfile.ZipFile(archive) as file:
-        record = json.loads(file.read(name))
-    change(record)
-    return _rewritten(archive, {name: json.dumps(record).encode()})
-
-
-SECOND = "documents/00000001.json"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda record: record.pop("document"),
-        lambda record: record["chunks"][0].pop("ordinal"),
-        lambda record: record["chunks"][0].update(ordinal=7),
-        lambda record: record["chunks"][0].update(pages=[1]),
-        lambda record: record["document"].update(size="large"),
-        lambda record: record["document"].update(id="another"),
-        lambda record: record["document"].update(parsed_hash="../evil"),
-        lambda record: record["submission"].update(metadata={"tags": {"a": 1}}),
-        lambda record: record["extractions"].append({"mentions": [], "assertions": []}),
-        lambda record: record["names"].append("a name without a vector"),
-        lambda record: record["extractions"][0]["assertions"].append({"source": "no mention"}),
-    ],
-)
-async def test_a_damaged_document_is_named_and_leaves_no_job(
-    tmp_path: Path, change: Callable[[Any], object]
-) -> None:
-    archive = await exported(tmp_path)
-    engine = await small_engine(tmp_path / "second")
-    with pytest.raises(ArchiveRejected, match=r"changed\.zip.*00000001"):
-        await import_workspace(engine, "default", _changed(archive, SECOND, change), silent)
-    assert (await engine.stats()).documents == 1
-    queue = (await engine.workspace()).queue
-    assert [one.status for one in await queue.versions()] == [VersionStatus.INDEXED]
-    # And a whole copy of it goes on from there.
-    assert (await import_workspace(engine, "default", archive, silent)).written == 1
-    await engine.aclose()
-
-
-@pytest.mark.parametrize(
-    "entry", [{SECOND: b"{"}, {SECOND: b"\xff"}, {"documents/00000001.npy": b""}]
-)
-async def test_an_entry_that_is_not_even_of_its_format_is_named(
-    tmp_path: Path, entry: dict[str, bytes | None]
-) -> None:
-    archive = _rewritten(await exported(tmp_path), entry)
-    engine = await small_engine(tmp_path / "second")
-    with pytest.raises(ArchiveRejected, match=r"changed\.zip.*00000001"):
-        await import_workspace(engine, "default", archive, silent)
-    assert (await engine.stats()).documents == 1
-    await engine.aclose()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"documents": "2"}, {"documents": -1}, {"documents": None}, {"dimensions": "8"}, {"model": 1}],
-)
-async def test_a_manifest_with_values_of_other_types_is_refused(
-    tmp_path: Path, change: dict[str, object]
-) -> None:
-    archive = await exported(tmp_path)
-    changed = _changed(archive, "manifest.json", lambda record: record.update(change))
-    engine = await small_engine(tmp_path / "second")
-    with pytest.raises(ArchiveRejected, match=r"changed\.zip"):
-        await import_workspace(engine, "default", changed, silent)
-    assert await engine.control.workspaces() == []
     await engine.aclose()

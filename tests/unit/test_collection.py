@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, closing, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -222,17 +222,20 @@ async def test_an_export_keeps_what_it_has_yet_to_write(engine: Engine, tmp_path
         def __getattr__(self, name: str) -> object:
             return getattr(engine.blobs, name)
 
-        async def read(self, hash: str) -> bytes:
+        @asynccontextmanager
+        async def local(self, hash: str) -> AsyncIterator[Path]:
             if not collected:
                 await engine.delete(["d1", "d2"])
                 collected.append(await engine.collect())
-            return await engine.blobs.read(hash)
+            async with engine.blobs.local(hash) as path:
+                yield path
 
         def keeping(self) -> AbstractAsyncContextManager[None]:
             return engine.blobs.keeping()
 
     exporting = replace(engine, blobs=Reading())  # type: ignore[arg-type]
-    assert await export_workspace(exporting, "default", tmp_path / "out.zip", _silent) == 3
+    done = await export_workspace(exporting, "default", tmp_path / "out.zip", _silent)
+    assert done.documents == 3
     assert collected == [0]
     assert await engine.collect() == 4
 
@@ -249,7 +252,7 @@ async def test_an_import_keeps_what_it_has_yet_to_name(engine: Engine, tmp_path:
         def __getattr__(self, name: str) -> object:
             return getattr(engine.blobs, name)
 
-        async def put(self, content: bytes) -> tuple[str, int]:
+        async def put(self, content: Path) -> tuple[str, int]:
             stored = await engine.blobs.put(content)
             await asyncio.to_thread(age, tmp_path)
             collected.append(await engine.collect())
@@ -261,8 +264,8 @@ async def test_an_import_keeps_what_it_has_yet_to_name(engine: Engine, tmp_path:
     assert await engine.original(await engine.document("farne")) == TEXT.encode()
 
 
-def _silent(done: int, total: int) -> None:
-    assert done <= total
+def _silent(doing: str, done: int, total: int) -> None:
+    assert done <= total, doing
 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "garbage", "unlisted", "lost"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +15,8 @@ from rag_engine_cli.terminal import Terminal, in_words, plural
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rag_engine.archive import Imported
+    from rag_engine.archive import Imported, Manifest, Progress
     from rag_engine.engine import Engine
-
-Progress = Callable[[int, int], None]
 
 
 @click.command()
@@ -38,14 +35,15 @@ def export(session: Session, file: Path, force: bool) -> None:
     """
     if file.exists() and not force:
         raise click.UsageError(f"{str(file)!r} is there already. Add --force to replace it.")
-    with _progress(session.terminal, "exporting") as progress:
-        count = session.run(lambda engine: _export(engine, session, file, progress))
+    with progress_of(session.terminal) as progress:
+        manifest = session.run(lambda engine: _export(engine, session, file, progress))
+    count = manifest.documents
     size = file.stat().st_size
     session.terminal.record({"file": str(file), "documents": count, "size": size})
     session.terminal.line(f"{plural(count, 'document')} exported to {file} ({in_words(size)}).")
 
 
-async def _export(engine: Engine, session: Session, file: Path, progress: Progress) -> int:
+async def _export(engine: Engine, session: Session, file: Path, progress: Progress) -> Manifest:
     from rag_engine.archive import export_workspace
 
     return await export_workspace(engine, session.workspace, file, progress)
@@ -64,13 +62,18 @@ def import_(session: Session, file: Path) -> None:
     Example:
       rag-engine import papers.zip --workspace papers
     """
-    with _progress(session.terminal, "importing") as progress:
+    with progress_of(session.terminal) as progress:
         done = session.run(lambda engine: _import(engine, session, file, progress))
     warnings = []
     if done.unfinished:
         warnings.append(
             f"{plural(done.unfinished, 'document')} of it wait in the queue, or are being worked "
             "on by another process. Go on with: rag-engine ingest"
+        )
+    if done.waiting:
+        warnings.append(
+            f"{plural(done.waiting, 'document')} had not been ingested yet when it was exported, "
+            "and wait in the queue here. Go on with: rag-engine ingest"
         )
     if done.contradicted:
         warnings.append(
@@ -83,6 +86,7 @@ def import_(session: Session, file: Path) -> None:
             "documents": done.written,
             "kept": done.kept,
             "unfinished": done.unfinished,
+            "waiting": done.waiting,
             "warnings": warnings,
         }
     )
@@ -100,12 +104,13 @@ async def _import(engine: Engine, session: Session, file: Path, progress: Progre
 
 
 @contextmanager
-def _progress(terminal: Terminal, doing: str) -> Iterator[Progress]:
+def progress_of(terminal: Terminal) -> Iterator[Progress]:
+    """Show how far an export or an import is, if a person watches."""
     if not terminal.live:
-        yield lambda done, total: None
+        yield lambda doing, done, total: None
         return
     from rag_engine_cli.report import progress_bar
 
     with progress_bar() as bar:
-        task = bar.add_task("", total=None, doing=doing)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task("", total=None, doing="")
+        yield lambda doing, done, total: bar.update(task, completed=done, total=total, doing=doing)
