@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 from contextlib import contextmanager
@@ -69,13 +70,16 @@ def shared_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("shared")
     docs = write_documents(place / "docs")
     words = ["--data-dir", str(place / "data"), "ingest"]
-    for more in (
-        [str(docs / "bakery.md"), "-m", "year=1921", "-m", "tags=[bread, trade]"],
-        [str(docs)],
-    ):
-        with restored(), pytest.raises(SystemExit) as ended:
-            main([*words, *more])
-        assert not ended.value.code
+    with pytest.MonkeyPatch.context() as patched:
+        for name in [name for name in os.environ if name.startswith(("RAG_", "NEO4J_"))]:
+            patched.delenv(name)
+        for more in (
+            [str(docs / "bakery.md"), "-m", "year=1921", "-m", "tags=[bread, trade]"],
+            [str(docs)],
+        ):
+            with restored(), pytest.raises(SystemExit) as ended:
+                main([*words, *more])
+            assert not ended.value.code
     return place
 
 
