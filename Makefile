@@ -26,7 +26,7 @@ test: install
 
 # Only what needs a Neo4j, for another version of it: make test-neo4j RAG_TEST_NEO4J=5.15.0
 test-neo4j: install
-	$(BIN)/python -m pytest tests/contract tests/property/test_state_machine.py -k neo4j $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/contract tests/faults tests/promises tests/property -k neo4j $(PYTEST_ARGS)
 
 # Folders in the common form (corpus.jsonl, queries.jsonl) whose retrieval quality is measured.
 BENCH_SETS ?= benchmarks/data/german benchmarks/data/chinese
@@ -45,6 +45,7 @@ SEED ?= $(shell date +%s)
 
 soak: install
 	OPERATIONS=$(OPERATIONS) KILLS=$(KILLS) SEED=$(SEED) HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/property tests/promises -s $(PYTEST_ARGS)
+	KILLS=$(KILLS) $(BIN)/python -m pytest tests/contract/test_neo4j_schema.py -s $(PYTEST_ARGS)
 	SIMULATIONS=$(SIMULATIONS) SEED=$(SEED) $(BIN)/python -m pytest tests/simulation/test_lives.py -s $(PYTEST_ARGS)
 
 # Breaks each promise on purpose, in a copy, and sees its suite notice: half an hour.

@@ -29,6 +29,7 @@ from rag_engine.settings import load
 from rag_engine.testing.drafts import (
     DIMENSIONS,
     LEASE,
+    MEDIA_TYPE,
     MODEL,
     WORKER,
     Draft,
@@ -241,7 +242,7 @@ async def test_aggregates_that_changed_since_are_worked_out_from_the_view(
 @pytest.fixture
 def between(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """What to do before the next statement of a name, and after each of it (`name:always`)."""
-    rows, todo = connection._Here.rows, dict[str, list[Any]]()
+    rows, todo = connection._Begun.rows, dict[str, list[Any]]()
 
     async def rows_and_more(self: Any, query: str, /, **parameters: Any) -> Any:
         for act in todo.pop(query, []):
@@ -251,7 +252,7 @@ def between(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
             await act()
         return found
 
-    monkeypatch.setattr(connection._Here, "rows", rows_and_more)
+    monkeypatch.setattr(connection._Begun, "rows", rows_and_more)
     return todo
 
 
@@ -303,6 +304,43 @@ async def test_two_writes_on_one_hub_add_up(
         assert edges.degrees.tolist() == [5]
         stats = await reader.stats()
         assert (stats.documents, stats.entities, stats.relations, stats.mentions) == (3, 3, 2, 9)
+
+
+async def test_writes_that_wait_for_each_other_are_run_again(
+    opening: Callable[..., Neo4jControl], between: dict[str, list[Any]], sent: Sent
+) -> None:
+    """A version that holds an entity, and an edit that holds the workspace: the server ends one."""
+    first = await opening().open("default", create=True)
+    second = await opening().open("default")
+    await ingest(first, A)
+    await first.queue.accept(B.submission)
+    lease = (await claim(first)).lease
+    parsed = {"media_type": MEDIA_TYPE, "title": "Parsed", "parsed_hash": "of b"}
+    await first.queue.checkpoint(lease, Stage.PARSE, **parsed)
+    await stage(first.store, lease, B.evidence())
+    barrier = asyncio.Barrier(2)
+
+    def meet_once() -> Callable[[], Any]:
+        met = False
+
+        async def meet() -> None:
+            nonlocal met
+            if not met:  # who has to begin again finds nobody there
+                met = True
+                await barrier.wait()
+
+        return meet
+
+    between["lock_entities:always"] = [meet_once()]
+    between["lock_workspace:always"] = [meet_once()]
+    alias = Alias(source="Bob", target="Rob")
+    sent.taken()
+    await asyncio.gather(first.store.finish(lease), put(second.store, alias))
+    assert sent.taken().count("begin") == 3
+    async with places.opened("memory", "default") as [alone]:
+        await ingest(alone, A, B)
+        await put(alone.store, alias)
+        assert differences(await observed(alone), await observed(second)) == []
 
 
 async def test_an_edit_that_comes_while_a_version_is_finished_holds_for_it(
@@ -383,9 +421,9 @@ def losing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Loses the answer of the next committed transaction, once it is switched on by an entry."""
     once, losing = connection.Connection._once, list[str]()
 
-    async def lose_the_answer(self: Any, work: Any, mode: str, number: int) -> Any:
-        result = await once(self, work, mode, number)
-        if mode == "WRITE" and losing:
+    async def lose_the_answer(self: Any, *how: Any) -> Any:
+        result = await once(self, *how)
+        if "WRITE" in how and losing:
             losing.pop()
             raise exceptions.IncompleteCommit("The connection broke.")
         return result

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from collections.abc import Awaitable, Callable
 
 import pytest
 from neo4j import exceptions
 
 from rag_engine.adapters.neo4j import Address, Neo4jControl
 from rag_engine.adapters.neo4j.connection import Connection
-from rag_engine.adapters.neo4j.errors import Overtaken, is_worth_repeating, translation
+from rag_engine.adapters.neo4j.errors import (
+    Overtaken,
+    Unanswered,
+    is_worth_repeating,
+    translation,
+)
 from rag_engine.errors import (
     ConfigurationError,
     RagEngineError,
@@ -65,6 +72,8 @@ CODES = {
     "Neo.ClientError.Statement.SyntaxError": StoreUnavailable,
     "Neo.ClientError.Statement.EntityNotFound": StoreUnavailable,
     "Neo.ClientError.Transaction.TransactionTimedOut": StoreUnavailable,
+    "Neo.TransientError.Transaction.Terminated": StoreUnavailable,
+    "Neo.TransientError.Transaction.LockClientStopped": StoreUnavailable,
     "Neo.TransientError.Transaction.DeadlockDetected": StoreUnavailable,
     "Neo.TransientError.General.DatabaseUnavailable": StoreUnavailable,
     "Neo.DatabaseError.General.UnknownError": StoreUnavailable,
@@ -121,11 +130,17 @@ def test_each_code_of_the_server_becomes_one_of_ours(code: str, ours: type[RagEn
         "Neo.TransientError.Transaction.DeadlockDetected",
         "Neo.ClientError.Cluster.NotALeader",
         "Neo.ClientError.Statement.EntityNotFound",
+        "Neo.ClientError.Schema.EquivalentSchemaRuleAlreadyExists",
+        "Neo.ClientError.Transaction.TransactionTimedOutClientConfiguration",
+        "Neo.TransientError.Transaction.Terminated",
+        "Neo.TransientError.Transaction.LockClientStopped",
     ],
 )
 def test_what_passes_by_itself_is_run_again(code: str) -> None:
     assert is_worth_repeating(of_code(code))
     assert is_worth_repeating(Overtaken())
+    assert is_worth_repeating(Unanswered(1.0))
+    assert is_worth_repeating(exceptions.ConnectionAcquisitionTimeoutError("x"))
     assert is_worth_repeating(exceptions.SessionExpired("x"))
     assert is_worth_repeating(exceptions.IncompleteCommit("x"))
     assert is_worth_repeating(exceptions.ServiceUnavailable("x"))
@@ -154,6 +169,49 @@ async def test_a_server_that_is_not_there_is_the_surroundings_fault(uri: str) ->
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
         await connection.read(lambda transaction: transaction.rows("ping"))
     await connection.aclose()
+
+
+async def _hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def _speak_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    writer.close()
+
+
+async def _babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x00\x00\x05\x05" + b"\x00\x03\xff\xff\xff\x00\x00" * 9)
+    writer.close()
+
+
+async def _break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"\x00\x00\x05\x05\x00\x63\xb1")
+    writer.close()
+
+
+@pytest.mark.parametrize("scheme", ["bolt", "bolt+ssc", "neo4j"])
+@pytest.mark.parametrize("answer", [_hang_up, _speak_http, _babble, _break_off])
+async def test_whatever_answers_in_place_of_neo4j_is_an_error_of_ours(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], scheme: str
+) -> None:
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    uri = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    connection = Connection(Address(uri=uri, retry_seconds=0.0, connect_seconds=1.0))
+    for ask in (
+        lambda: connection.run("ping"),
+        lambda: connection.write(lambda transaction: transaction.rows("ping")),
+    ):
+        with pytest.raises((StoreUnavailable, ConfigurationError)) as caught:
+            await ask()
+        assert uri in str(caught.value)
+        assert str(caught.value).endswith((".", "stays."))
+    await connection.aclose()
+    server.close()
+
+
+async def test_what_nobody_answers_says_how_long_was_waited() -> None:
+    assert "within 2 s" in str(translation(Unanswered(2.0), URI))
 
 
 def test_the_password_is_not_printed() -> None:

@@ -1,8 +1,11 @@
 """The connection to a Neo4j server: transactions that are run again when the server asks for it.
 
-The driver belongs to the event loop that used it first. Calls from another one (heartbeats have a
-thread and a loop of their own, so that they go on while this one is busy) go through a second,
-synchronous driver in a thread.
+A driver belongs to one event loop. Heartbeats have a thread and a loop of their own, so that they go
+on while the other one is busy; so each loop gets a driver, which is closed when the loop ends.
+
+A network that swallows everything never says so. Each attempt therefore has a time after which it
+is given up, with the connection it had; that is some seconds longer than the server lets a
+transaction be, whose own words for it are better.
 """
 
 from __future__ import annotations
@@ -11,22 +14,31 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import neo4j
-from neo4j import AsyncDriver, AsyncGraphDatabase, Driver, GraphDatabase
+from neo4j import AsyncDriver, AsyncGraphDatabase
+from neo4j.api import AsyncBookmarkManager
 
-from rag_engine.adapters.neo4j.errors import is_worth_repeating, translated, translation
+from rag_engine.adapters.neo4j.errors import (
+    Unanswered,
+    is_worth_repeating,
+    translated,
+    translation,
+)
 from rag_engine.adapters.neo4j.queries import CYPHER, for_workspace
 
 T = TypeVar("T")
-D = TypeVar("D", AsyncDriver, Driver)
 Row = Mapping[str, Any]
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 1.0
+_IDLE_SECONDS: Final = 30.0
+"""Longest time for which a connection lies unused and is trusted all the same. A firewall or a proxy
+in between may have forgotten it, and tells neither side."""
 _USER_AGENT: Final = "rag-engine"
 _SCHEMES: Final = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
 
@@ -42,7 +54,8 @@ class Address:
         ca_file: Certificates that vouch for the server, with TLS; "" for what `uri` says.
         max_connections: Open at a time.
         connect_seconds: Longest wait for a connection, or for one that is in use.
-        retry_seconds: How long a transaction is run again when others are in its way.
+        retry_seconds: How long a transaction is run again when others are in its way, or the
+            connection breaks.
         transaction_seconds: Longest time of a transaction on the server.
     """
 
@@ -68,8 +81,25 @@ class Transaction(Protocol):
 Work = Callable[[Transaction], Awaitable[T]]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Own:
+    """What belongs to one event loop.
+
+    Attributes:
+        driver: A pool of connections.
+        bookmarks: Of what was written through it.
+        ending: Set to have it closed.
+        keeper: The task that closes it.
+    """
+
+    driver: AsyncDriver
+    bookmarks: AsyncBookmarkManager
+    ending: asyncio.Event
+    keeper: asyncio.Task[None]
+
+
 class Connection:
-    """A pool of connections to one database.
+    """Pools of connections to one database.
 
     Args:
         address: Of the server.
@@ -82,14 +112,17 @@ class Connection:
     ) -> None:
         self.address = address
         self._count = count
-        self._driver: AsyncDriver | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._elsewhere: Driver | None = None
-        self._bookmarks = AsyncGraphDatabase.bookmark_manager()
-        self._bookmarks_elsewhere = GraphDatabase.bookmark_manager()
+        self._owned: dict[asyncio.AbstractEventLoop, _Own] = {}
 
     async def run(
-        self, query: str, /, *, workspace: int = 0, write: bool = False, **parameters: object
+        self,
+        query: str,
+        /,
+        *,
+        workspace: int = 0,
+        write: bool = False,
+        within: float | None = None,
+        **parameters: object,
     ) -> list[Row]:
         """Run one statement that is a transaction by itself: one round trip.
 
@@ -97,124 +130,124 @@ class Connection:
             query: Name of the statement.
             workspace: Number of the workspace that it is about.
             write: Whether it writes; then it must do no harm when it is run again.
+            within: See `write`.
             parameters: Of the statement.
 
         Raises:
-            StoreUnavailable: The server cannot be reached or stayed busy.
+            StoreUnavailable: The server cannot be reached, does not answer or stayed busy.
         """
         mode = neo4j.WRITE_ACCESS if write else neo4j.READ_ACCESS
-        return await self._repeated(lambda: self._single(query, mode, workspace, parameters))
+        given = {**parameters, "workspace": workspace}
+        return await self._repeated(lambda limit: self._single(query, mode, given, limit), within)
 
     async def read(self, work: Work[T], *, workspace: int = 0) -> T:
         """Run a reading transaction. It sees what this process wrote before."""
-        return await self._repeated(lambda: self._once(work, neo4j.READ_ACCESS, workspace))
+        mode = neo4j.READ_ACCESS
+        return await self._repeated(lambda limit: self._once(work, mode, workspace, limit))
 
-    async def write(self, work: Work[T], *, workspace: int = 0) -> T:
+    async def write(self, work: Work[T], *, workspace: int = 0, within: float | None = None) -> T:
         """Run a writing transaction, all of it again where another one was in its way.
 
         Args:
             work: Runs the statements. It may be called several times, and each time must find out
                 anew what there is; also after a commit whose answer was lost.
             workspace: Number of the workspace that statements are about.
+            within: Seconds after which an answer is of no use; an attempt takes a third of them at
+                most, so that another connection can be tried. By default as `Address` says.
 
         Raises:
-            StoreUnavailable: The server cannot be reached or stayed busy.
+            StoreUnavailable: The server cannot be reached, does not answer or stayed busy.
         """
-        return await self._repeated(lambda: self._once(work, neo4j.WRITE_ACCESS, workspace))
+        mode = neo4j.WRITE_ACCESS
+        return await self._repeated(lambda limit: self._once(work, mode, workspace, limit), within)
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        driver, self._driver = self._driver, None
-        elsewhere, self._elsewhere = self._elsewhere, None
-        if driver is not None:
-            await driver.close()
-        if elsewhere is not None:
-            await asyncio.to_thread(elsewhere.close)
+        """Close all connections. Those of other event loops are closed there, a moment later."""
+        for loop, own in list(self._owned.items()):
+            if loop is asyncio.get_running_loop():
+                own.ending.set()
+                await own.keeper
+            else:
+                with suppress(RuntimeError):  # that loop has ended since
+                    loop.call_soon_threadsafe(own.ending.set)
 
-    async def _repeated(self, once: Callable[[], Awaitable[T]]) -> T:
-        deadline = time.monotonic() + self.address.retry_seconds
+    async def _repeated(
+        self, once: Callable[[float], Awaitable[T]], within: float | None = None
+    ) -> T:
+        """Try until it succeeds, fails for good, or has taken too long.
+
+        Args:
+            once: One attempt, given the longest time of its transaction in seconds.
+            within: See `write`.
+        """
+        limit, grace = self.address.transaction_seconds, self.address.connect_seconds
+        last = time.monotonic() + self.address.retry_seconds
+        if within is not None:
+            limit, grace, last = min(limit, within / 3), 0.0, time.monotonic() + within * 2 / 3
         pause = _FIRST_PAUSE
         with translated(self.address.uri):
             while True:
                 try:
-                    return await once()
+                    return await _answered(once(limit), limit + grace)
                 except Exception as error:
-                    if not is_worth_repeating(error) or time.monotonic() + pause > deadline:
+                    if not is_worth_repeating(error) or time.monotonic() + pause > last:
                         raise
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _single(
-        self, query: str, mode: str, workspace: int, parameters: dict[str, object]
+        self, query: str, mode: str, parameters: dict[str, Any], limit: float
     ) -> list[Row]:
         self._count(query)
-        text = neo4j.Query(_text(query, workspace), timeout=self.address.transaction_seconds)
-        given = {**parameters, "workspace": workspace}
-        if not self._is_home():
-            elsewhere = self._session_elsewhere(mode)
-            return await asyncio.to_thread(_run_and_close, elsewhere, text, given)
+        text = neo4j.Query(_text(query, parameters["workspace"]), timeout=limit)
         async with self._session(mode) as session:
-            result = await session.run(text, given)
+            result = await session.run(text, parameters)
             return [_row(record) async for record in result]
 
-    async def _once(self, work: Work[T], mode: str, workspace: int) -> T:
-        if not self._is_home():
-            return await self._once_elsewhere(work, mode, workspace)
+    async def _once(self, work: Work[T], mode: str, workspace: int, limit: float) -> T:
         async with self._session(mode) as session:
             self._count("begin")
-            begun = await session.begin_transaction(timeout=self.address.transaction_seconds)
-            async with begun as transaction:
-                result = await work(_Here(transaction, workspace, self._count))
+            async with await session.begin_transaction(timeout=limit) as transaction:
+                result = await work(_Begun(transaction, workspace, self._count))
                 self._count("commit")
                 await transaction.commit()
                 return result
 
-    async def _once_elsewhere(self, work: Work[T], mode: str, workspace: int) -> T:
-        session = self._session_elsewhere(mode)
-        try:
-            transaction = await asyncio.to_thread(
-                session.begin_transaction, timeout=self.address.transaction_seconds
-            )
-            try:
-                result = await work(_Elsewhere(transaction, workspace, self._count))
-                await asyncio.to_thread(transaction.commit)
-            finally:
-                await asyncio.to_thread(transaction.close)
-            return result
-        finally:
-            await asyncio.to_thread(session.close)
-
-    def _is_home(self) -> bool:
-        """Whether this is the event loop of the asynchronous driver."""
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
-        return self._loop is asyncio.get_running_loop()
-
     def _session(self, mode: str) -> neo4j.AsyncSession:
-        if self._driver is None:
-            self._driver = self._made(AsyncGraphDatabase.driver)
-        return self._driver.session(
+        own = self._own()
+        return own.driver.session(
             database=self.address.database or None,
             default_access_mode=mode,
-            bookmark_manager=self._bookmarks,
+            bookmark_manager=own.bookmarks,
         )
 
-    def _session_elsewhere(self, mode: str) -> neo4j.Session:
-        if self._elsewhere is None:
-            self._elsewhere = self._made(GraphDatabase.driver)
-        return self._elsewhere.session(
-            database=self.address.database or None,
-            default_access_mode=mode,
-            bookmark_manager=self._bookmarks_elsewhere,
-        )
+    def _own(self) -> _Own:
+        """What belongs to the event loop that runs here; it connects when it is first used."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._owned:
+            driver, ending = self._made(), asyncio.Event()
+            self._owned[loop] = _Own(
+                driver=driver,
+                bookmarks=AsyncGraphDatabase.bookmark_manager(),
+                ending=ending,
+                keeper=loop.create_task(self._keep(driver, ending)),
+            )
+        return self._owned[loop]
 
-    def _made(self, make: Callable[..., D]) -> D:
-        """A driver; it connects when it is first used."""
+    async def _keep(self, driver: AsyncDriver, ending: asyncio.Event) -> None:
+        """Close a driver when its event loop ends, which cancels all tasks, or when told to."""
+        try:
+            await ending.wait()
+        finally:
+            del self._owned[asyncio.get_running_loop()]
+            await driver.close()
+
+    def _made(self) -> AsyncDriver:
         try:
             parts = urlsplit(self.address.uri)
             if parts.scheme not in _SCHEMES or not parts.hostname or parts.port == 0:
                 raise ValueError("it is no address of a Neo4j server")
-            return make(self.address.uri, **self._options())
+            return AsyncGraphDatabase.driver(self.address.uri, **self._options())
         except ValueError as error:
             raise translation(error, self.address.uri) from error
 
@@ -224,6 +257,7 @@ class Connection:
             "max_connection_pool_size": self.address.max_connections,
             "connection_timeout": self.address.connect_seconds,
             "connection_acquisition_timeout": self.address.connect_seconds,
+            "liveness_check_timeout": _IDLE_SECONDS,
             "keep_alive": True,
             "user_agent": _USER_AGENT,
             "notifications_min_severity": "OFF",
@@ -234,8 +268,8 @@ class Connection:
         return options
 
 
-class _Here:
-    """A transaction of the event loop's own driver."""
+class _Begun:
+    """A transaction that has begun."""
 
     def __init__(
         self,
@@ -256,24 +290,19 @@ class _Here:
         return [_row(record) async for record in result]
 
 
-class _Elsewhere:
-    """A transaction of the driver for other event loops; each call waits in a thread."""
+async def _answered(attempt: Awaitable[T], seconds: float) -> T:
+    """Wait for an attempt, and give it up when it takes too long.
 
-    def __init__(
-        self, transaction: neo4j.Transaction, workspace: int, count: Callable[[str], object]
-    ) -> None:
-        self._transaction = transaction
-        self._workspace = workspace
-        self._count = count
-
-    async def rows(self, query: str, /, **parameters: object) -> list[Row]:
-        """See `Transaction.rows`."""
-        self._count(query)
-        text = _text(query, self._workspace)
-        parameters["workspace"] = self._workspace
-        return await asyncio.to_thread(
-            lambda: [_row(record) for record in self._transaction.run(text, parameters)]
-        )
+    Raises:
+        Unanswered: It took longer.
+    """
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await attempt
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise Unanswered(seconds) from error
 
 
 def _text(query: str, workspace: int) -> Any:
@@ -283,8 +312,3 @@ def _text(query: str, workspace: int) -> Any:
 
 def _row(record: neo4j.Record) -> Row:
     return dict(zip(record.keys(), record.values(), strict=True))
-
-
-def _run_and_close(session: neo4j.Session, text: Any, parameters: dict[str, object]) -> list[Row]:
-    with session:
-        return [_row(record) for record in session.run(text, parameters)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -23,8 +24,13 @@ from rag_engine.errors import (
     StoreTooNew,
 )
 from rag_engine.ports.storage import Workspace
+from rag_engine.telemetry import events
+
+logger = logging.getLogger(__name__)
 
 KEPT_SECONDS: Final = 600.0
+_LEAVE_SECONDS: Final = 4.0
+"""Nobody who ends a process waits for a server that is not there for longer."""
 
 
 class Neo4jControl:
@@ -112,10 +118,19 @@ class Neo4jControl:
         async with self._lock:
             try:
                 if self._opened:
-                    await self._connection.run("leave", write=True, process=self._process)
+                    await self._leave()
             finally:
                 self._opened.clear()
                 await self._connection.aclose()
+
+    async def _leave(self) -> None:
+        """Give back what this process holds. Where that fails, leases run out by themselves."""
+        try:
+            await self._connection.run(
+                "leave", write=True, within=_LEAVE_SECONDS, process=self._process
+            )
+        except RagEngineError as error:
+            logger.warning(str(error), extra={"action": events.LEASES_KEPT})
 
     async def _read(self, query: str, **parameters: Any) -> list[Row]:
         return await self._connection.run(query, namespace=self._namespace, **parameters)

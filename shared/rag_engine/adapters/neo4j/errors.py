@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -19,11 +20,21 @@ from rag_engine.errors import (
 _OVERTAKEN: Final = "Neo.ClientError.Statement.EntityNotFound"
 """Somebody deleted what this transaction was about to lock: run again, it finds that out."""
 
-_BUSY: Final = (
-    "Neo.ClientError.Transaction.TransactionTimedOut",
-    "Neo.ClientError.Transaction.TransactionTimedOutClientConfiguration",
+_STOPPED: Final = (
+    "Neo.ClientError.Transaction.Terminated",
     "Neo.ClientError.Transaction.LockClientStopped",
 )
+"""The server ended the transaction, most often because it is told to stop itself."""
+
+_TIMED_OUT: Final = (
+    "Neo.ClientError.Transaction.TransactionTimedOut",
+    "Neo.ClientError.Transaction.TransactionTimedOutClientConfiguration",
+)
+"""Most often it waited for a lock, which somebody holds who was cut off."""
+
+_RACED: Final = re.compile(r"Neo\.ClientError\.Schema\.\w+AlreadyExists")
+"""What `IF NOT EXISTS` cannot see: somebody else makes the same index at this moment."""
+
 _FULL: Final = ("no space left", "disk full", "DatabaseOutOfDisk", "StorageFull")
 _DAMAGED: Final = ("corrupt", "InconsistentDatabase", "KernelException", "IndexCorruption")
 
@@ -32,16 +43,32 @@ class Overtaken(Exception):
     """Another transaction changed what this one rests on: roll it back and run all of it again."""
 
 
+class Unanswered(Exception):
+    """The server said nothing for too long; what was asked for may have been done all the same.
+
+    Args:
+        seconds: How long was waited.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 def is_worth_repeating(error: BaseException) -> bool:
     """Whether a transaction that failed so may succeed when all of it is run again.
 
     That goes for one that may have been committed before the connection broke, too: what the store
     writes it writes once, however often it is told to (see `Connection.write`).
     """
-    if isinstance(error, Overtaken | driver.IncompleteCommit):
+    if isinstance(error, Overtaken | Unanswered | driver.IncompleteCommit):
         return True
+    if isinstance(error, driver.ConnectionPoolError):
+        return True  # an idle connection that was found dead takes all the time there is
     if isinstance(error, driver.Neo4jError):
-        return error.is_retryable() or error.code == _OVERTAKEN
+        code = error.code or ""
+        known = code in (_OVERTAKEN, *_STOPPED, *_TIMED_OUT) or bool(_RACED.fullmatch(code))
+        return known or error.is_retryable()
     return isinstance(error, driver.DriverError) and error.is_retryable()
 
 
@@ -54,7 +81,7 @@ def translated(uri: str) -> Iterator[None]:
     """
     try:
         yield
-    except (driver.Neo4jError, driver.DriverError, Overtaken, OSError) as error:
+    except (driver.Neo4jError, driver.DriverError, Overtaken, Unanswered, OSError) as error:
         raise translation(error, uri) from error
     except ValueError as error:  # the driver's word for a host that nobody knows
         if not isinstance(error.__cause__, OSError):
@@ -73,8 +100,13 @@ def translation(error: BaseException, uri: str) -> RagEngineError:
         )
     if isinstance(error, driver.ConnectionPoolError):
         return StoreUnavailable(
-            f"All connections to Neo4j at {uri!r} are in use. Try again, or raise "
-            "NEO4J_MAX_CONNECTIONS."
+            f"No connection to Neo4j at {uri!r} was free in time ({_text(error)}). Try again; if "
+            "the server can be reached and many ask at once, raise NEO4J_MAX_CONNECTIONS."
+        )
+    if isinstance(error, Unanswered):
+        return StoreUnavailable(
+            f"Neo4j at {uri!r} did not answer within {error.seconds:g} s. Check that it is not "
+            "overloaded and the network between here and there; then try again."
         )
     if isinstance(error, Overtaken):
         return StoreUnavailable(
@@ -109,7 +141,7 @@ def _of_server(error: driver.Neo4jError, uri: str) -> RagEngineError:
         return StoreCorrupt(
             f"The database of Neo4j at {uri!r} is damaged ({text}). Restore it from a backup."
         )
-    if is_worth_repeating(error) or code in _BUSY or isinstance(error, driver.DatabaseError):
+    if is_worth_repeating(error) or isinstance(error, driver.DatabaseError):
         return StoreUnavailable(f"Neo4j at {uri!r} is busy or failed ({text}). Try again.")
     return StoreUnavailable(
         f"Neo4j at {uri!r} refused a statement ({code}: {text}). Check that it is version 5.15 or "
@@ -119,5 +151,5 @@ def _of_server(error: driver.Neo4jError, uri: str) -> RagEngineError:
 
 def _text(error: BaseException) -> str:
     if isinstance(error, driver.Neo4jError):
-        return (error.message or error.code or type(error).__name__).rstrip(".")
+        return (error.message or error.code or type(error).__name__).rstrip(". ")
     return (str(error) or type(error).__name__).rstrip(".")

@@ -177,6 +177,11 @@ MATCH (v:Job) WHERE v.workspace = $workspace AND v.requested_at > -1 AND v.claim
 RETURN v.document_id AS document, v.number AS number
 ORDER BY v.requested_at, v.document_id LIMIT 1;
 
+// name: claimed_by
+MATCH (v:Job) WHERE v.workspace = $workspace AND v.status = 'running' AND v.claimable_at > -1
+  AND v.claimed_by = $attempt
+RETURN properties(v) AS version LIMIT 1;
+
 // name: next_epoch
 MATCH (q:Queue {workspace: $workspace}) SET q.epoch = q.epoch + 1 RETURN q.epoch AS epoch;
 

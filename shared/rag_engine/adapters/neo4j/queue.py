@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, Work
-from rag_engine.adapters.neo4j.leases import Clock, Locked, locked, stored, time_of, token
+from rag_engine.adapters.neo4j.leases import (
+    Clock,
+    Locked,
+    StoredVersion,
+    locked,
+    stored,
+    time_of,
+    token,
+)
 from rag_engine.adapters.neo4j.records import submission_properties, version_of
 from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Stage, Submission, Version, VersionStatus
@@ -17,6 +25,8 @@ T = TypeVar("T")
 
 _UNFINISHED = (VersionStatus.PENDING, VersionStatus.RUNNING)
 _WANTED = (*_UNFINISHED, VersionStatus.INDEXED)
+_BEAT_SECONDS: Final = 10.0
+"""For how long a heartbeat is tried at least; with longer leases, for half of one."""
 
 
 class Neo4jQueue:
@@ -70,21 +80,29 @@ class Neo4jQueue:
         self, worker: str, seconds: float, *, document_id: str | None = None
     ) -> Job | None:
         """See `JobQueue.claim`."""
+        attempt = token()
+        again = False
 
         async def work(transaction: Transaction) -> Job | None:
+            nonlocal again
+            if again:  # an earlier run may have been committed, and only its answer lost
+                for row in await transaction.rows("claimed_by", attempt=attempt):
+                    return _job(stored(row["version"]))
+            again = True
             now = await self._now(transaction)
             while True:
                 found = await transaction.rows("claimable", now=now, document=document_id)
                 if not found:
                     return None
-                job = await self._lease(transaction, found[0], worker, seconds)
+                holder = {"worker": worker, "process": self._process, "claimed_by": attempt}
+                job = await self._lease(transaction, found[0], holder, seconds)
                 if job is not None:
                     return job
 
         return await self._write(work)
 
     async def _lease(
-        self, transaction: Transaction, found: Row, worker: str, seconds: float
+        self, transaction: Transaction, found: Row, holder: Mapping[str, str], seconds: float
     ) -> Job | None:
         """Lease a version, unless somebody else was faster."""
         document = await locked(transaction, found["document"], self._clock)
@@ -109,12 +127,10 @@ class Neo4jQueue:
             status=str(version.status),
             attempt=version.attempt,
             epoch=epoch,
-            worker=worker,
-            process=self._process,
             claimable_at=document.now + seconds,
+            **holder,
         )
-        lease = Lease(document_id=version.document_id, version=version.number, epoch=epoch)
-        return Job(lease=lease, version=version)
+        return _job(replace(one, version=version, epoch=epoch))
 
     async def heartbeat(self, lease: Lease, seconds: float) -> None:
         """See `JobQueue.heartbeat`."""
@@ -124,7 +140,8 @@ class Neo4jQueue:
             found = document.held(lease)
             await self._set(transaction, found.version, claimable_at=document.now + seconds)
 
-        await self._write(work)
+        within = max(seconds / 2, _BEAT_SECONDS)
+        await self._connection.write(work, workspace=self._workspace, within=within)
 
     async def checkpoint(
         self,
@@ -212,15 +229,19 @@ class Neo4jQueue:
 
     async def cancel(self, document_id: str) -> Version | None:
         """See `JobQueue.cancel`."""
+        attempt = token()
 
         async def work(transaction: Transaction) -> Version | None:
             document = await locked(transaction, document_id, self._clock)
             if not document.versions:
                 return None
-            newest = document.versions[-1].version
+            last = document.versions[-1]
+            newest = last.version
+            if last.node.get("ended_by") == attempt:
+                return newest  # an earlier run was committed, only its answer was lost
             if newest.status not in _UNFINISHED:
                 return None
-            await self._end(transaction, document_id, document, VersionStatus.CANCELLED)
+            await self._end(transaction, document_id, document, VersionStatus.CANCELLED, attempt)
             return replace(
                 newest, status=VersionStatus.CANCELLED, retry_at=None, finished_at=document.now
             )
@@ -248,7 +269,12 @@ class Neo4jQueue:
         return max(0.0, rows[0]["at"] - time_of(self._clock, rows)) if rows else None
 
     async def _end(
-        self, transaction: Transaction, id: str, document: Locked, status: VersionStatus
+        self,
+        transaction: Transaction,
+        id: str,
+        document: Locked,
+        status: VersionStatus,
+        attempt: str | None = None,
     ) -> None:
         """End the unfinished versions of a document."""
         ended = [one for one in document.versions if one.version.status in _UNFINISHED]
@@ -263,6 +289,7 @@ class Neo4jQueue:
                 "finished_at": document.now,
                 "claimable_at": None,
                 "process": None,
+                "ended_by": attempt,
             },
         )
         await transaction.rows("unstage", versions=[one.epoch for one in ended])
@@ -301,3 +328,9 @@ class Neo4jQueue:
 
     async def _write(self, work: Work[T]) -> T:
         return await self._connection.write(work, workspace=self._workspace)
+
+
+def _job(claimed: StoredVersion) -> Job:
+    version = claimed.version
+    lease = Lease(document_id=version.document_id, version=version.number, epoch=claimed.epoch)
+    return Job(lease=lease, version=version)
