@@ -1,5 +1,6 @@
 // Every node carries the number of its workspace; ids are unique within one.
 
+CREATE CONSTRAINT rag_migration IF NOT EXISTS FOR (n:Migration) REQUIRE n.number IS UNIQUE;
 CREATE CONSTRAINT rag_system IF NOT EXISTS FOR (n:System) REQUIRE n.id IS UNIQUE;
 CREATE CONSTRAINT rag_workspace_name IF NOT EXISTS FOR (n:Workspace) REQUIRE (n.namespace, n.name) IS UNIQUE;
 CREATE CONSTRAINT rag_workspace_number IF NOT EXISTS FOR (n:Workspace) REQUIRE n.number IS UNIQUE;

@@ -1,8 +1,14 @@
 """Numbered migrations: what a database needs to get from one schema to the next.
 
 Every statement may be run again without harm, so that replicas that start at once do not have to
-agree on who does it. A release works with the schema of the release after it (which only expanded
-it) and refuses anything newer.
+agree on who does it, and what one left undone when it was killed the next one does. A migration is
+recorded when all of it is there.
+
+Schemas expand, then contract, because replicas are replaced one by one: a release works with the
+schema of the release after it and refuses anything newer. So migration N only adds; releases N-1
+and N then write and read side by side. What it replaced is taken away by N+1 at the earliest, when
+no release is left that needs it, in a migration whose name begins with `contracts_`, the number
+of the migration that replaced it, and `_`. `tests/contract/test_neo4j_schema.py` holds that.
 """
 
 from __future__ import annotations
