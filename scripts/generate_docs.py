@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 
 from rag_engine import errors
 from rag_engine.settings import Settings
+from rag_engine_api.problems import OWN_CODES, STATUSES, code_of
 from rag_engine_cli.main import cli
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -131,19 +132,26 @@ def errors_page() -> str:
         raise ValueError("errors.py no longer draws its tree as this script expects")
     lines = drawn[0].rstrip().splitlines()
     rows = [
-        f"| `{one.__name__}` | {_fault(one)} | {'yes' if one.retryable else 'no'} | {_meaning(one)} |"
+        f"| `{one.__name__}` | {_fault(one)} | {'yes' if one.retryable else 'no'} | {_over_http(one)} "
+        f"| {_meaning(one)} |"
         for one in _subclasses(errors.RagEngineError)
     ]
     return (
         f"# Errors\n\n{NOTE}"
         "Every error names the thing it is about and ends with what to do. What is the caller's "
         "fault ends a command with exit code 2, what is the world's with 3; what is wrong with one "
-        "document fails that document alone, and the command ends with 1.\n\n"
+        "document fails that document alone, and the command ends with 1. Over HTTP, errors are "
+        "`application/problem+json` (RFC 9457): status and `code` stand in the table; what HTTP itself "
+        f"refuses has one of the codes {', '.join(f'`{code}`' for code in OWN_CODES.values())}.\n\n"
         "```text\n" + "\n".join(line.removeprefix("    ") for line in lines) + "\n```\n\n"
-        "| Error | Whose fault | Worth repeating | Meaning |\n|---|---|---|---|\n"
+        "| Error | Whose fault | Worth repeating | Over HTTP | Meaning |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n"
     )
+
+
+def _over_http(kind: type[errors.RagEngineError]) -> str:
+    return f"{int(STATUSES[kind])} `{code_of(kind)}`" if kind in STATUSES else ""
 
 
 def _subclasses(kind: type[errors.RagEngineError]) -> Iterator[type[errors.RagEngineError]]:

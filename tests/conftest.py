@@ -23,7 +23,9 @@ _DATA_REQUIRED = bool(os.environ.get("RAG_REQUIRE_DATA"))
 _NEO4J_REQUIRED = bool(os.environ.get("RAG_REQUIRE_NEO4J"))
 
 _OURS = [
-    name for name in ("rag_engine", "rag_engine_cli", "rag_engine_lightrag") if find_spec(name)
+    name
+    for name in ("rag_engine", "rag_engine_cli", "rag_engine_lightrag", "rag_engine_api")
+    if find_spec(name)
 ]
 _CALM = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from rag_engine.core.edits import (
     FACT_PREFIX,
@@ -32,6 +33,7 @@ from rag_engine.core.models import (
     DEFAULT_WORKSPACE,
     Document,
     Metadata,
+    MetadataValue,
     ParsedDocument,
     Submission,
     Version,
@@ -136,7 +138,7 @@ class Engine:
 
     async def submit(
         self,
-        content: bytes | Path,
+        content: bytes | Path | BinaryIO,
         *,
         document_id: str,
         source: str,
@@ -144,22 +146,25 @@ class Engine:
         root: str | None = None,
         title: str | None = None,
         metadata: Metadata | None = None,
+        replace: bool = True,
     ) -> Version:
         """Accept a document, or a new version of it. When this returns, it cannot be lost.
 
         The same content under the same id changes nothing; the version there is comes back.
 
         Args:
-            content: The bytes, or a file that is copied.
+            content: The bytes, or a file that is copied; an open one is read from where it stands.
             document_id: The document's id; one that is known gets a new version.
             source: What a person recognises it by: a path relative to `root`, a file name.
             workspace: Where it goes; it is created when it is not there.
             root: The folder that `sync` keeps in step, or `None`.
             title: A title that outranks the one found in the document.
             metadata: What filters select by.
+            replace: Whether another document may have that id already.
 
         Raises:
             InvalidRequest: The id or a metadata value cannot be stored, or the id is a fact's.
+            Conflict: Another document has that id, and it is not to be replaced.
             DocumentUnreadable: The file cannot be read.
             StoreFull: The disk is full; nothing that was stored is lost.
         """
@@ -174,6 +179,8 @@ class Engine:
             self.blobs.keeping()
         ):  # a day may pass in between: a laptop sleeps, a clock is set
             content_hash, size = await self.blobs.put(content)
+            if not replace:
+                await _check_free(opened, document_id, content_hash)
             return await opened.queue.accept(
                 Submission(
                     document_id=document_id,
@@ -186,6 +193,38 @@ class Engine:
                     fingerprint=self.pipeline.fingerprint,
                 )
             )
+
+    async def amend(
+        self,
+        document_id: str,
+        workspace: str = DEFAULT_WORKSPACE,
+        *,
+        title: str | None = None,
+        metadata: Mapping[str, MetadataValue | None] | None = None,
+    ) -> Version:
+        """Accept a new version of a document with the same bytes under other words.
+
+        Args:
+            document_id: The document's id.
+            workspace: Where it is.
+            title: A title for it; `None` leaves the one there is.
+            metadata: Fields that change; `None` takes one away, and what is not named stays.
+
+        Raises:
+            NotFound: There is no document of that id.
+            InvalidRequest: A value cannot be stored, or the document is a fact.
+        """
+        submission = (await self._newest(document_id, workspace)).submission
+        fields = {**submission.metadata, **(metadata or {})}
+        known = {name: value for name, value in fields.items() if value is not None}
+        title = submission.title if title is None else title
+        if is_fact(document_id):
+            raise InvalidRequest(f"{document_id!r} is a fact. Undo it, and add another one.")
+        check_submission(document_id, submission.source, submission.root, title, known)
+        wish = replace(
+            submission, title=title, metadata=known, fingerprint=self.pipeline.fingerprint
+        )
+        return await (await self.control.open(workspace)).queue.accept(wish)
 
     async def work(self, workspace: str = DEFAULT_WORKSPACE, watch: Watch | None = None) -> int:
         """Ingest whatever is pending, and return how many attempts that took."""
@@ -488,6 +527,18 @@ class Engine:
                 stack.push_async_callback(_close, close)
             await self.heart.aclose()
             await self.control.aclose()
+
+
+async def _check_free(workspace: Workspace, document_id: str, content_hash: str) -> None:
+    """Refuse an id that another document has, unless nothing came of that one."""
+    newest = await workspace.queue.version(document_id)
+    if newest is None or newest.status in (VersionStatus.FAILED, VersionStatus.CANCELLED):
+        return
+    if newest.submission.content_hash != content_hash:
+        raise Conflict(
+            f"There is another document {document_id!r} in workspace {workspace.name!r}. Give this "
+            "one an id of its own, or say that it is to be replaced (replace=true, or PUT)."
+        )
 
 
 async def _checked(reader: Reader, filter: Filter | None) -> Filter | None:

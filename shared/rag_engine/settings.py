@@ -142,6 +142,13 @@ class Settings(BaseSettings):
         description="How long what was replaced or deleted stays in the database for questions "
         "that began before, in seconds.",
     )
+    api_host: str = Field(
+        default="127.0.0.1", description="The address that `rag-engine serve` listens on."
+    )
+    api_port: int = Field(default=8000, ge=0, le=65535, description="The port it listens on.")
+    api_max_body_bytes: int = Field(
+        default=256 * 1024 * 1024, gt=0, description="Longest body of a request, in bytes."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", validation_alias="LOG_LEVEL", description="What is logged to stderr."
     )

@@ -45,6 +45,9 @@ _SECTIONS: Final = {
         "search": "query:search",
         "graph": "graph:graph",
     },
+    "Server": {
+        "serve": "serve:serve",
+    },
     "Workspaces": {
         "stats": "workspaces:stats",
         "workspaces": "workspaces:workspaces",

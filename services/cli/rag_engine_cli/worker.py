@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import signal
 from contextlib import suppress
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -18,15 +15,11 @@ from rag_engine_cli.options import shared_options
 from rag_engine_cli.records import version_record
 from rag_engine_cli.report import outcome_line
 from rag_engine_cli.session import Session, pass_session
+from rag_engine_cli.signals import INTERRUPTED, Signals
 from rag_engine_cli.terminal import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rag_engine.engine import Engine
-
-_INTERRUPTED: Final = 130
-_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command()
@@ -63,11 +56,11 @@ def worker(session: Session, concurrency: int | None, until_idle: bool, grace: f
     """
     shift = _Shift(session)
     # The interrupt is raised only while the models are being loaded.
-    with _Signals() as signals, suppress(KeyboardInterrupt):
+    with Signals() as signals, suppress(KeyboardInterrupt):
         session.run(lambda engine: shift.work(engine, signals, concurrency, until_idle, grace))
     if signals.received == signal.SIGINT:
         session.terminal.note("Stopped. What was being worked on is safe in the queue.")
-        raise click.exceptions.Exit(_INTERRUPTED)
+        raise click.exceptions.Exit(INTERRUPTED)
     if until_idle and signals.received is None:
         shift.summary()
         if shift.failed:
@@ -86,7 +79,7 @@ class _Shift:
     async def work(
         self,
         engine: Engine,
-        signals: _Signals,
+        signals: Signals,
         concurrency: int | None,
         until_idle: bool,
         grace: float,
@@ -150,43 +143,3 @@ def _is_named(context: click.Context | None) -> bool:
             return True
         context = context.parent
     return False
-
-
-class _Signals:
-    """What Ctrl-C and SIGTERM do: the first stops gently, the second ends the process.
-
-    Attributes:
-        received: The first that came, or `None`.
-    """
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._stop: Callable[[], object] | None = None
-        self._before: dict[signal.Signals, Any] = {}
-
-    def call(self, stop: Callable[[], object]) -> None:
-        """From now on the first signal calls this in the running event loop."""
-        loop = asyncio.get_running_loop()
-        self._stop = lambda: loop.call_soon_threadsafe(stop)
-
-    def __enter__(self) -> _Signals:
-        self._before = {one: signal.signal(one, self._handle) for one in _SIGNALS}
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for one, before in self._before.items():
-            signal.signal(one, before)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            # Leases of a process that is gone are given back by the next worker that looks.
-            os._exit(_INTERRUPTED)
-        self.received = number
-        if self._stop is None:
-            raise KeyboardInterrupt
-        self._stop()

@@ -11,7 +11,7 @@ where it stands.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -470,8 +470,11 @@ class Control(Protocol):
 class Blobs(Protocol):
     """Originals and parsed texts, by the SHA-256 of their bytes. What is there is durable."""
 
-    async def put(self, content: bytes | Path) -> tuple[str, int]:
-        """Store bytes, or a file's bytes, and return their hash (hex) and length."""
+    async def put(self, content: bytes | Path | BinaryIO) -> tuple[str, int]:
+        """Store bytes, or a file's bytes, and return their hash (hex) and length.
+
+        An open file is read from where it stands, and left open.
+        """
         ...
 
     async def read(self, hash: str) -> bytes:

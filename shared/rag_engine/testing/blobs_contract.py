@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +47,15 @@ class BlobsContract:
         path.write_bytes(b"changed")
         path.unlink()
         assert await blobs.read(KEY) == CONTENT
+
+    async def test_an_open_file_is_stored_from_where_it_stands_and_left_open(
+        self, blobs: Blobs
+    ) -> None:
+        file = BytesIO(b"before" + CONTENT)
+        file.seek(len(b"before"))
+        assert await blobs.put(file) == (KEY, len(CONTENT))
+        assert await blobs.read(KEY) == CONTENT
+        assert not file.closed
 
     async def test_storing_twice_stores_once(self, blobs: Blobs) -> None:
         assert await blobs.put(CONTENT) == await blobs.put(CONTENT)

@@ -20,7 +20,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 from rag_engine.adapters.blobs.locks import locked
 from rag_engine.errors import BlobMissing, DocumentUnreadable, StoreFull, StoreUnavailable
@@ -44,7 +44,7 @@ class FolderBlobs:
         self._folder = folder
         self._clock = clock
 
-    async def put(self, content: bytes | Path) -> tuple[str, int]:
+    async def put(self, content: bytes | Path | BinaryIO) -> tuple[str, int]:
         """See `Blobs.put`. A file is copied in blocks and never held in memory whole.
 
         Raises:
@@ -122,7 +122,7 @@ class FolderBlobs:
         except FileNotFoundError:  # deleted since it was listed
             return False
 
-    def _put(self, content: bytes | Path) -> tuple[str, int]:
+    def _put(self, content: bytes | Path | BinaryIO) -> tuple[str, int]:
         with self._translated():
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary = self._folder / f".put-{uuid.uuid4().hex}"
@@ -136,7 +136,7 @@ class FolderBlobs:
             temporary.unlink(missing_ok=True)
         return hash, size
 
-    def _write(self, handle: int, content: bytes | Path) -> tuple[str, int]:
+    def _write(self, handle: int, content: bytes | Path | BinaryIO) -> tuple[str, int]:
         digest, size = hashlib.sha256(), 0
         # Unbuffered: what a buffer still holds would be written, and fail, where nobody expects it.
         with os.fdopen(handle, "wb", buffering=0) as target:
@@ -227,9 +227,13 @@ def _out_of_handles(path: str, error: OSError) -> StoreUnavailable:
     )
 
 
-def _blocks(content: bytes | Path) -> Iterator[bytes]:
+def _blocks(content: bytes | Path | BinaryIO) -> Iterator[bytes]:
     if isinstance(content, bytes):
         yield content
+        return
+    if not isinstance(content, Path):
+        while block := content.read(_BLOCK):
+            yield block
         return
     try:
         with content.open("rb") as source:

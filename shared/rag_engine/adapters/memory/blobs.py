@@ -8,7 +8,7 @@ import tempfile
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from rag_engine.errors import BlobMissing
 
@@ -29,9 +29,11 @@ class MemoryBlobs:
         self._stored_at: dict[str, float] = {}
         self._keepers = 0
 
-    async def put(self, content: bytes | Path) -> tuple[str, int]:
+    async def put(self, content: bytes | Path | BinaryIO) -> tuple[str, int]:
         if isinstance(content, Path):
             content = await asyncio.to_thread(content.read_bytes)
+        elif not isinstance(content, bytes):
+            content = await asyncio.to_thread(content.read)
         hash = hashlib.sha256(content).hexdigest()
         self._blobs[hash] = content
         self._stored_at[hash] = self._clock()

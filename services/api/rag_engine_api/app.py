@@ -1,0 +1,69 @@
+"""The application: which routes there are, and what stands around them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.routing import APIRoute
+
+from rag_engine.engine import Engine
+from rag_engine_api import documents, graph, operations, questions
+from rag_engine_api.calls import WholeSegments, workspace_by_header, workspace_by_path
+from rag_engine_api.doors import LocalOnly
+from rag_engine_api.limits import BodyLimit
+from rag_engine_api.problems import MEDIA_TYPE, Problem, explain_errors
+
+PREFIX: Final = "/api/v1"
+
+_DESCRIPTION: Final = """\
+Documents in, cited answers out.
+
+Every route under `/api/v1` works on the workspace that the header `X-Workspace` names (without
+one, `default`), or stands in the path: `/api/v1/workspaces/{workspace}/…`. Errors are
+`application/problem+json` (RFC 9457) with a stable `code`.
+"""
+
+
+def create_app(
+    engine: Engine, *, max_body_bytes: int, local: bool = True, root_path: str = ""
+) -> FastAPI:
+    """An application over an engine, which stays the caller's to close.
+
+    Args:
+        engine: What answers.
+        max_body_bytes: Longest body of a request.
+        local: Whether this machine alone is let in.
+        root_path: Where a proxy has put it, for example `/rag`.
+    """
+    app = FastAPI(
+        title="RAG Engine",
+        version=operations.VERSION,
+        description=_DESCRIPTION,
+        root_path=root_path,
+        generate_unique_id_function=_operation_id,
+        responses={"default": {"model": Problem, "content": {MEDIA_TYPE: {}}}},
+    )
+    app.state.engine = engine
+    app.include_router(operations.router)
+    routes = APIRouter()
+    for part in (documents, questions, graph):
+        routes.include_router(part.router)
+    app.include_router(routes, prefix=PREFIX, dependencies=[Depends(workspace_by_header)])
+    app.include_router(
+        routes,
+        prefix=f"{PREFIX}/workspaces/{{workspace}}",
+        dependencies=[Depends(workspace_by_path)],
+    )
+    explain_errors(app)
+    app.add_middleware(WholeSegments)
+    app.add_middleware(BodyLimit, bytes=max_body_bytes)
+    if local:
+        app.add_middleware(LocalOnly)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    place = "in_workspace_" if "{workspace}" in route.path_format else ""
+    tag = route.tags[0] if route.tags else "other"
+    return f"{tag}_{place}{route.name.rstrip('_')}"

@@ -1,0 +1,63 @@
+"""Who is let in where there are no keys: this machine alone, and no web page that a browser shows.
+
+Without keys the server listens on the loopback interface. A web page can reach that too, through
+the browser of whoever looks at it: by a form, or by a name of its own that leads to 127.0.0.1 (DNS
+rebinding). So the name that is asked for must be this machine's, and a request that a browser
+sends on behalf of a page must come from a page of ours.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rag_engine_api.problems import MEDIA_TYPE, problem
+
+_LOCAL: Final = "localhost"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or a name is this machine's own, and can be reached from nowhere else."""
+    if host.lower().rstrip(".") == _LOCAL:
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class LocalOnly:
+    """Refuses requests for another host's name, and those of other hosts' pages."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http" or (refusal := _refusal(Headers(scope=scope))) is None:
+            await self._app(scope, receive, send)
+            return
+        body = problem(403, "forbidden", refusal)
+        await JSONResponse(body, status_code=403, media_type=MEDIA_TYPE)(scope, receive, send)
+
+
+def _refusal(headers: Headers) -> str | None:
+    host = headers.get("host", "")
+    name = urlsplit(f"//{host}").hostname or ""
+    if not is_loopback(name):
+        return (
+            f"This server answers to this machine's own name, not to {host!r}. "
+            "Ask http://127.0.0.1 or http://localhost."
+        )
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != host:
+        return (
+            f"A page of {origin!r} may not use this server. Ask it from another program, or from a "
+            "page of its own."
+        )
+    return None

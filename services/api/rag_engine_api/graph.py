@@ -1,0 +1,151 @@
+"""The knowledge graph: what surrounds a name, and what people change by hand."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from rag_engine.core.edits import Alias, Edit, Fact, Suppression
+from rag_engine_api.calls import Calling, filter_in_query
+from rag_engine_api.documents import FilterQuery
+from rag_engine_api.schemas import Body, NeighbourhoodBody, StatsBody, VersionBody, moment
+
+router = APIRouter(tags=["graph"])
+
+
+class AliasBody(Body):
+    """Whatever names `source` names `target`."""
+
+    source: str
+    target: str
+
+
+class SuppressionBody(Body):
+    """An entity that nobody wants to see; with `other`, only what joins it to that one."""
+
+    name: str
+    other: str | None = None
+
+
+class FactBody(Body):
+    """Something a person knows: of an entity, or of what joins two."""
+
+    name: str
+    type: str = ""
+    description: str = ""
+    target: str | None = None
+    keywords: str = ""
+
+
+class Made(Body):
+    """A change, by whose id it is undone."""
+
+    id: str
+    new: bool = Field(description="Whether it was not in force already.")
+
+
+class MadeFact(Body):
+    """A fact that workers will index, by whose id it is undone."""
+
+    id: str
+    version: VersionBody
+
+
+class EditBody(Body):
+    """A change in force."""
+
+    id: str
+    alias: AliasBody | None = None
+    suppression: SuppressionBody | None = None
+    made_at: datetime | None
+
+
+class KnownFact(FactBody):
+    """A fact in force."""
+
+    id: str
+
+
+class Changes(Body):
+    """All that was changed by hand and not undone."""
+
+    edits: list[EditBody]
+    facts: list[KnownFact]
+    lost: list[str] = Field(description="Ids of facts whose text is gone. They can be undone.")
+
+
+@router.get("/graph/entity")
+async def entity(
+    call: Calling,
+    name: Annotated[str, Query(min_length=1, description="Case and spacing do not matter.")],
+    filter: FilterQuery = None,
+) -> NeighbourhoodBody:
+    """An entity with where it is mentioned and what it is joined to."""
+    found = await call.engine.graph(name, call.workspace, filter=filter_in_query(filter))
+    return NeighbourhoodBody.of(found)
+
+
+@router.get("/graph/edits")
+async def edits(call: Calling) -> Changes:
+    """What was changed by hand."""
+    changes = await call.engine.edits(call.workspace)
+    return Changes(
+        edits=[_edit_body(one.edit, one.made_at) for one in changes.edits],
+        facts=[
+            KnownFact(
+                id=one.id,
+                name=one.name,
+                type=one.type,
+                description=one.description,
+                target=one.target,
+                keywords=one.keywords,
+            )
+            for one in changes.facts
+        ],
+        lost=list(changes.lost),
+    )
+
+
+def _edit_body(edit: Edit, made_at: float) -> EditBody:
+    if isinstance(edit, Alias):
+        alias = AliasBody(source=edit.source, target=edit.target)
+        return EditBody(id=edit.id, alias=alias, made_at=moment(made_at))
+    suppression = SuppressionBody(name=edit.name, other=edit.other)
+    return EditBody(id=edit.id, suppression=suppression, made_at=moment(made_at))
+
+
+@router.post("/graph/aliases")
+async def merge(call: Calling, body: AliasBody) -> Made:
+    """Let one name stand for another, in what is there and in what will come."""
+    alias = Alias(source=body.source, target=body.target)
+    return Made(id=alias.id, new=await call.engine.edit(alias, call.workspace))
+
+
+@router.post("/graph/suppressions")
+async def hide(call: Calling, body: SuppressionBody) -> Made:
+    """Hide an entity, or what joins two."""
+    suppression = Suppression(name=body.name, other=body.other)
+    return Made(id=suppression.id, new=await call.engine.edit(suppression, call.workspace))
+
+
+@router.post("/graph/facts", status_code=202)
+async def add(call: Calling, body: FactBody) -> MadeFact:
+    """Add what a person knows, as a document of its own."""
+    fact = Fact(**body.model_dump())
+    version = await call.engine.add_fact(fact, call.workspace)
+    return MadeFact(id=fact.id, version=VersionBody.of(version))
+
+
+@router.delete("/graph/edits/{id}", status_code=204)
+async def undo(call: Calling, id: str) -> None:
+    """Take an edit or a fact back, as if it had never been made."""
+    await call.engine.undo(id, call.workspace)
+
+
+@router.get("/stats")
+async def stats(call: Calling) -> StatsBody:
+    """What the workspace holds."""
+    return StatsBody.of(await call.engine.stats(call.workspace))

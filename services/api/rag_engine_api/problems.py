@@ -1,0 +1,154 @@
+"""Every error as one shape: `application/problem+json` (RFC 9457) with a stable `code`.
+
+A problem's `code` is the error's class name in snake case, or one of those in `OWN_CODES`. What
+goes wrong inside is said in the log, with the request's id, and not to the client.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from http import HTTPStatus
+from typing import Any, Final, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from rag_engine import errors
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+STATUSES: Final[dict[type[errors.RagEngineError], HTTPStatus]] = {
+    errors.ConfigurationError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
+    errors.InvalidFilter: HTTPStatus.BAD_REQUEST,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.ModelMismatch: HTTPStatus.CONFLICT,
+    errors.ArchiveRejected: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.DocumentRejected: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.DocumentUnreadable: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.DocumentEmpty: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.DocumentTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.StoreUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.StoreFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.StoreCorrupt: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.StoreTooNew: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.BlobMissing: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.LeaseLost: HTTPStatus.CONFLICT,
+    errors.ModelUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ModelOverloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ModelMisbehaved: HTTPStatus.BAD_GATEWAY,
+}
+"""The status of every error that RAG Engine raises on purpose; a subclass has its own line."""
+
+OWN_CODES: Final = {
+    HTTPStatus.UNAUTHORIZED: "unauthorized",
+    HTTPStatus.FORBIDDEN: "forbidden",
+    HTTPStatus.NOT_FOUND: "no_such_route",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "malformed",
+    HTTPStatus.TOO_MANY_REQUESTS: "too_many_requests",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "internal_error",
+}
+"""Codes of what HTTP itself refuses."""
+
+_RETRY_SECONDS: Final = 2
+
+
+def code_of(kind: type[errors.RagEngineError]) -> str:
+    """The stable code of a class of errors: `NotFound` is `not_found`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
+
+
+class Problem(BaseModel):
+    """What went wrong, and what to do about it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="A sentence that ends with the remedy.")
+    code: str = Field(description="Stable; see the table of errors in the documentation.")
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+
+
+def problem(
+    status: int, code: str, detail: str, *, retryable: bool = False, **more: object
+) -> dict[str, Any]:
+    """A problem as JSON."""
+    return {
+        "type": f"urn:rag-engine:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "retryable": retryable,
+        **more,
+    }
+
+
+def problem_of(error: errors.RagEngineError) -> dict[str, Any]:
+    """An error of the engine as a problem."""
+    status = STATUSES[type(error)]
+    return problem(status, code_of(type(error)), str(error), retryable=error.retryable)
+
+
+def _respond(body: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(body, status_code=body["status"], headers=headers, media_type=MEDIA_TYPE)
+
+
+async def _engine_error(request: Request, error: Exception) -> JSONResponse:
+    error = cast("errors.RagEngineError", error)
+    body = problem_of(error)
+    if body["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.warning("%s %s: %s", request.method, request.url.path, error)
+    if not error.retryable:
+        return _respond(body)
+    seconds = getattr(error, "retry_after", None) or _RETRY_SECONDS
+    return _respond(body, {"Retry-After": str(max(1, round(seconds)))})
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    error = cast("HTTPException", error)
+    status = HTTPStatus(error.status_code)
+    code = OWN_CODES.get(status, status.name.lower())
+    detail = str(error.detail)
+    if detail == status.phrase:
+        detail = _EXPLAINED.get(status, f"{detail}. See /docs for what there is.")
+    return _respond(problem(status, code, detail), dict(error.headers or {}))
+
+
+_EXPLAINED: Final = {
+    HTTPStatus.NOT_FOUND: "There is nothing at this address. See /docs for what there is.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This address does not take that method. See /docs.",
+}
+
+
+async def _malformed(request: Request, error: Exception) -> JSONResponse:
+    error = cast("RequestValidationError", error)
+    found = [
+        {"where": [str(part) for part in one["loc"]], "message": one["msg"]}
+        for one in error.errors()
+    ]
+    first = found[0]
+    detail = f"{'.'.join(first['where'])}: {first['message']}. See /docs for what is understood."
+    return _respond(problem(422, OWN_CODES[HTTPStatus(422)], detail, errors=found))
+
+
+async def _internal(request: Request, error: Exception) -> JSONResponse:
+    detail = "Something went wrong inside RAG Engine. The log says more, under the request's id."
+    return _respond(problem(500, OWN_CODES[HTTPStatus(500)], detail))
+
+
+def explain_errors(app: FastAPI) -> None:
+    """Let an application answer with problems, whatever goes wrong."""
+    app.add_exception_handler(errors.RagEngineError, _engine_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(Exception, _internal)

@@ -1,0 +1,113 @@
+"""`serve`: the REST service and its workers, in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from rag_engine.errors import ConfigurationError
+from rag_engine_cli.options import shared_options
+from rag_engine_cli.session import Session, pass_session
+from rag_engine_cli.signals import INTERRUPTED, Signals
+
+if TYPE_CHECKING:
+    import socket
+
+    from rag_engine.engine import Engine
+
+
+@click.command()
+@click.option("--host", help="The address to listen on. Default: RAG_API_HOST, else 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Default: RAG_API_PORT, else 8000.")
+@click.option("--no-workers", is_flag=True, help="Answer only; other processes ingest.")
+@click.option(
+    "--open",
+    "is_open",
+    is_flag=True,
+    help="Let in whoever reaches it, without a key. Only behind something that keeps others out.",
+)
+@shared_options
+@pass_session
+def serve(
+    session: Session, host: str | None, port: int | None, no_workers: bool, is_open: bool
+) -> None:
+    """Serve documents, questions and the graph over HTTP, and ingest what comes in.
+
+    The routes are described at /docs. Only this machine is let in, unless --open says otherwise.
+    Other commands can use the same data folder meanwhile.
+
+    SIGTERM ends it with exit code 0 and Ctrl-C with 130, when what is under way has been answered;
+    what was being ingested goes back to the queue. A second Ctrl-C ends it at once.
+
+    \b
+    Examples:
+      rag-engine serve
+      rag-engine serve --port 8080 --no-workers
+      curl -F files=@report.pdf http://localhost:8000/api/v1/documents
+    """
+    from rag_engine_api.server import listening
+
+    settings = session.settings
+    host = settings.api_host if host is None else host
+    _check(host, is_open=is_open)
+    with listening(host, settings.api_port if port is None else port) as door:
+        service = _Service(session, door, workers=not no_workers, is_open=is_open)
+        with Signals() as signals, suppress(KeyboardInterrupt):
+            session.run(lambda engine: service.run(engine, signals))
+    if signals.received == signal.SIGINT:
+        session.terminal.note("Stopped.")
+        raise click.exceptions.Exit(INTERRUPTED)
+
+
+def _check(host: str, *, is_open: bool) -> None:
+    from rag_engine_api.doors import is_loopback
+
+    if not is_open and not is_loopback(host):
+        raise ConfigurationError(
+            f"{host!r} can be reached from other machines, and nobody would be asked for a key. "
+            "Listen on 127.0.0.1, or say --open where something else keeps strangers out."
+        )
+
+
+class _Service:
+    """A server, and the workers beside it."""
+
+    def __init__(
+        self, session: Session, door: socket.socket, *, workers: bool, is_open: bool
+    ) -> None:
+        self._session = session
+        self._door = door
+        self._workers = workers
+        self._is_open = is_open
+
+    async def run(self, engine: Engine, signals: Signals) -> None:
+        """Serve until a signal comes or one of the two fails."""
+        from rag_engine_api.app import create_app
+        from rag_engine_api.server import Server
+        from rag_engine_lightrag.pool import WorkerPool
+
+        limit = self._session.settings.api_max_body_bytes
+        app = create_app(engine, max_body_bytes=limit, local=not self._is_open)
+        server, pool = Server(app), WorkerPool(engine=engine, concurrency=engine.concurrency)
+        signals.call(server.stop)
+        self._greet()
+        async with asyncio.TaskGroup() as together:
+            serving = together.create_task(server.serve([self._door]))
+            serving.add_done_callback(lambda _: pool.stop())
+            if self._workers:
+                together.create_task(pool.run())
+
+    def _greet(self) -> None:
+        host, port = self._door.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        terminal = self._session.terminal
+        terminal.note(
+            f"Serving {self._session.settings.data_dir} at {address} (see {address}/docs)."
+        )
+        if self._is_open:
+            terminal.warn(["Whoever reaches this address may read, change and delete everything."])
+        terminal.note("Press Ctrl-C to stop.")

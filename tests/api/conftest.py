@@ -1,0 +1,33 @@
+"""The application over a real engine, asked by a real HTTP client without a socket between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from engines import small_engine
+from rag_engine_api.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from rag_engine.engine import Engine
+
+MAX_BODY = 1_000_000
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
+    engine = await small_engine(tmp_path / "data")
+    yield engine
+    await engine.aclose()
+
+
+@pytest.fixture
+async def client(engine: Engine) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(engine, max_body_bytes=MAX_BODY))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        yield client

@@ -1,0 +1,148 @@
+"""Questions and the graph over HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from engines import put, small_engine
+from rag_engine.adapters.models.http import HttpLimits, http_client
+from rag_engine.adapters.models.openai_api import OpenAIChat
+from rag_engine.testing.openai_server import OpenAIServer
+from rag_engine_api.app import create_app
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rag_engine.engine import Engine
+
+FARNE = "# Farne\n\nThe lighthouse of Farne was built by Ada Brand in 1843."
+MILL = "# The mill\n\nAnton Berg bought the mill on the Elder Brook in 1908."
+ASK = {"question": "Who built the lighthouse of Farne?"}
+
+
+@pytest.fixture(autouse=True)
+async def documents(engine: Engine) -> None:
+    await put(engine, "farne", FARNE, metadata={"year": 1843})
+    await put(engine, "mill", MILL, metadata={"year": 1908})
+
+
+def events(text: str) -> list[tuple[str, Any]]:
+    """The events of a stream: their names and their data."""
+    found = []
+    for block in text.strip().split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.splitlines())
+        found.append((lines["event"], json.loads(lines["data"])))
+    return found
+
+
+async def test_a_search_finds_passages_with_their_places(client: httpx.AsyncClient) -> None:
+    found = (await client.post("/api/v1/search", json=ASK)).json()
+    first = found["passages"][0]
+    assert (first["document_id"], first["number"]) == ("farne", 1)
+    text = (await client.get("/api/v1/documents/farne/text")).text
+    assert text[first["start"] : first["end"]] == first["text"]
+
+
+async def test_a_question_is_answered_with_citations(client: httpx.AsyncClient) -> None:
+    answer = (await client.post("/api/v1/query", json=ASK)).json()
+    assert "Ada Brand" in answer["answer"]
+    assert answer["extractive"]
+    assert [one["document_id"] for one in answer["references"]] == ["farne"]
+
+
+async def test_an_answer_comes_in_pieces_that_make_up_the_whole(client: httpx.AsyncClient) -> None:
+    whole = (await client.post("/api/v1/query", json=ASK)).json()
+    response = await client.post("/api/v1/query/stream", json=ASK)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    *pieces, (name, answer) = events(response.text)
+    assert name == "answer"
+    assert "".join(data["text"] for _, data in pieces) == answer["answer"] == whole["answer"]
+    assert answer["references"] == whole["references"]
+
+
+async def test_filters_and_budgets_narrow(client: httpx.AsyncClient) -> None:
+    only = {"filter": {"gte": {"year": 1900}}}
+    found = (await client.post("/api/v1/search", json=ASK | only)).json()
+    assert {one["document_id"] for one in found["passages"]} == {"mill"}
+    found = (await client.post("/api/v1/search", json=ASK | {"top_k": 1})).json()
+    assert len(found["passages"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ({"question": "  "}, 400, "invalid_request"),
+        ({"mode": "magic"}, 400, "invalid_request"),
+        ({"filter": {"near": {"x": 1}}}, 400, "invalid_filter"),
+        ({"filter": {"eq": {"unknown": 1}}}, 400, "invalid_filter"),
+        ({"top_k": 0}, 422, "malformed"),
+        ({"topk": 3}, 422, "malformed"),
+        ({"history": [{"role": "system", "content": "obey"}]}, 422, "malformed"),
+    ],
+)
+@pytest.mark.parametrize("route", ["search", "query", "query/stream"])
+async def test_a_wrong_question_is_a_problem_before_anything_is_sent(
+    client: httpx.AsyncClient, route: str, change: dict[str, Any], status: int, code: str
+) -> None:
+    response = await client.post(f"/api/v1/{route}", json=ASK | change)
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_an_outage_of_the_model_is_a_problem_and_no_answer(tmp_path: Path) -> None:
+    with OpenAIServer() as server:
+        url = server.base_url
+    chat = OpenAIChat(url, "gone", None, http_client(HttpLimits()))
+    engine = await small_engine(tmp_path / "other", chat=chat)
+    await put(engine, "farne", FARNE)
+    transport = httpx.ASGITransport(create_app(engine, max_body_bytes=10_000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        for route in ("query", "query/stream"):
+            response = await client.post(f"/api/v1/{route}", json=ASK)
+            assert (response.status_code, response.json()["code"]) == (503, "model_unavailable")
+            assert response.json()["retryable"]
+            assert int(response.headers["retry-after"]) > 0
+    await engine.aclose()
+
+
+async def test_the_graph_is_shown_changed_and_changed_back(client: httpx.AsyncClient) -> None:
+    before = (await client.get("/api/v1/graph/entity", params={"name": "ada BRAND"})).json()
+    assert before["sightings"][0]["document_id"] == "farne"
+    alias = {"source": "Ada Brand", "target": "Ada Thorne"}
+    made = (await client.post("/api/v1/graph/aliases", json=alias)).json()
+    assert made["new"]
+    assert not (await client.post("/api/v1/graph/aliases", json=alias)).json()["new"]
+    merged = (await client.get("/api/v1/graph/entity", params={"name": "Ada Brand"})).json()
+    assert merged["name"] == "Ada Thorne"
+    [edit] = (await client.get("/api/v1/graph/edits")).json()["edits"]
+    assert (edit["id"], edit["alias"]) == (made["id"], alias)
+    assert (await client.delete(f"/api/v1/graph/edits/{made['id']}")).status_code == 204
+    after = (await client.get("/api/v1/graph/entity", params={"name": "ada BRAND"})).json()
+    assert after == before
+    assert (await client.delete(f"/api/v1/graph/edits/{made['id']}")).status_code == 404
+
+
+async def test_what_is_hidden_and_what_is_known_shows(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    await client.post("/api/v1/graph/suppressions", json={"name": "Anton Berg"})
+    gone = await client.get("/api/v1/graph/entity", params={"name": "Anton Berg"})
+    assert (gone.status_code, gone.json()["code"]) == (404, "not_found")
+    fact = {
+        "name": "Ada Brand",
+        "target": "Farne",
+        "keywords": "keeper",
+        "description": "Since 1843.",
+    }
+    made = await client.post("/api/v1/graph/facts", json=fact)
+    assert made.status_code == 202
+    await engine.work()
+    changes = (await client.get("/api/v1/graph/edits")).json()
+    assert [one["id"] for one in changes["facts"]] == [made.json()["id"]]
+    assert changes["edits"][0]["suppression"] == {"name": "Anton Berg", "other": None}
+    stats = (await client.get("/api/v1/stats")).json()
+    assert (stats["documents"], stats["fields"]) == (3, {"year": 2})

@@ -1,0 +1,114 @@
+"""Whatever goes wrong is a problem with a stable code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from rag_engine import errors
+from rag_engine.engine import Engine
+from rag_engine_api.app import create_app
+from rag_engine_api.problems import STATUSES, code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BRANCHES = {errors.CallerError, errors.WorldError}
+
+
+def leaves(kind: type[errors.RagEngineError]) -> Iterator[type[errors.RagEngineError]]:
+    if kind is not errors.RagEngineError and kind not in _BRANCHES:
+        yield kind
+    for one in kind.__subclasses__():
+        yield from leaves(one)
+
+
+def test_every_error_has_a_status_of_its_branch_and_a_code_of_its_own() -> None:
+    known = {kind for kind in leaves(errors.RagEngineError) if kind.__module__ == errors.__name__}
+    assert STATUSES.keys() == known
+    for kind, status in STATUSES.items():
+        if issubclass(kind, errors.WorldError):
+            assert status >= 409, kind
+    assert len({code_of(kind) for kind in known}) == len(known)
+    assert code_of(errors.InvalidFilter) == "invalid_filter"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "no_such_route"),
+        ("POST", "/health", 405, "method_not_allowed"),
+        ("GET", "/api/v1/documents?limit=0", 422, "malformed"),
+        ("GET", "/api/v1/stats", 404, "not_found"),
+        ("GET", "/api/v1/workspaces/a%20b/stats", 400, "invalid_request"),
+    ],
+)
+async def test_every_refusal_has_one_shape(
+    client: httpx.AsyncClient, method: str, path: str, status: int, code: str
+) -> None:
+    response = await client.request(method, path)
+    assert response.headers["content-type"] == "application/problem+json"
+    body = response.json()
+    assert (body["status"], body["code"]) == (response.status_code, code) == (status, code)
+    assert body["type"] == f"urn:rag-engine:problem:{code}"
+    assert body["detail"].endswith((".", "FILE"))
+
+
+async def test_what_breaks_inside_is_said_to_the_log_and_not_to_the_client(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: Engine, workspace: str) -> None:
+        raise RuntimeError("a secret of the inside")
+
+    monkeypatch.setattr(Engine, "stats", broken)
+    transport = httpx.ASGITransport(
+        create_app(engine, max_body_bytes=1_000), raise_app_exceptions=False
+    )
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        response = await client.get("/api/v1/stats")
+    assert (response.status_code, response.json()["code"]) == (500, "internal_error")
+    assert "secret" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),
+        ({"host": "127.0.0.1:8000"}, True),
+        ({"host": "[::1]:8000"}, True),
+        ({"host": "localhost.", "origin": "http://localhost."}, True),
+        ({"host": "evil.example"}, False),
+        ({"host": "127.0.0.1.evil.example"}, False),
+        ({"host": ""}, False),
+        ({"origin": "http://evil.example"}, False),
+        ({"origin": "null"}, False),
+        ({"host": "localhost:8000", "origin": "http://localhost:9000"}, False),
+    ],
+)
+async def test_without_keys_neither_other_names_nor_other_pages_are_let_in(
+    client: httpx.AsyncClient, headers: dict[str, str], allowed: bool
+) -> None:
+    response = await client.get("/health", headers=headers)
+    assert response.status_code == (200 if allowed else 403)
+    if not allowed:
+        assert response.json()["code"] == "forbidden"
+
+
+async def test_ready_says_why_it_is_not(engine: Engine, client: httpx.AsyncClient) -> None:
+    assert (await client.get("/ready")).json() == {"ready": True, "reasons": []}
+
+    class Broken:
+        async def waiting(self) -> None:
+            raise errors.StoreUnavailable("The database is away. Bring it back.")
+
+    from dataclasses import replace
+
+    broken = create_app(replace(engine, control=Broken()), max_body_bytes=1_000)  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(broken)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        response = await client.get("/ready")
+        assert response.status_code == 503
+        assert response.json()["reasons"] == ["The database is away. Bring it back."]
+        assert (await client.get("/health")).json()["status"] == "ok"

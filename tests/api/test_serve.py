@@ -1,0 +1,87 @@
+"""`rag-engine serve` as a process: it serves and ingests, and ends as it is told."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from command_line import started
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FARNE = b"# Farne\n\nThe lighthouse of Farne was built by Ada Brand in 1843."
+
+
+@contextmanager
+def serving(data: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """A server on a port that is free, and a client of it."""
+    with started(data, "serve", "--port", "0", *words) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        found = re.search(r"at (http://\S+) ", line)
+        assert found, line
+        with httpx.Client(base_url=found[1], timeout=30) as client:
+            yield process, client
+
+
+def wait_until_indexed(client: httpx.Client, id: str) -> None:
+    with client.stream("GET", f"/api/v1/documents/{id}/events") as events:
+        names = [line for line in events.iter_lines() if line.startswith("event: ")]
+    assert names[-1] == "event: indexed"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_serves_and_ingests_and_ends_as_it_is_told(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    with serving(tmp_path / "data") as (process, client):
+        assert client.get("/ready").json()["ready"]
+        accepted = client.post("/api/v1/documents", files={"files": ("farne.md", FARNE)})
+        assert accepted.status_code == 202
+        wait_until_indexed(client, "farne.md")
+        answer = client.post("/api/v1/query", json={"question": "Who built the lighthouse?"}).json()
+        assert "Ada Brand" in answer["answer"]
+        process.send_signal(number)
+        assert process.wait(timeout=20) == code
+    with started(tmp_path / "data", "search", "lighthouse", "--json") as process:
+        out, err = process.communicate(timeout=60)
+        assert "farne.md" in out, err
+
+
+def test_what_was_accepted_without_workers_is_ingested_by_others(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with serving(data, "--no-workers") as (_, client):
+        client.post("/api/v1/documents", files={"files": ("farne.md", FARNE)})
+        time.sleep(1.5)
+        newest = client.get("/api/v1/documents/farne.md").json()["newest"]
+        assert newest["status"] == "pending"
+        with started(data, "worker", "--until-idle") as worker:
+            assert worker.wait(timeout=60) == 0
+        wait_until_indexed(client, "farne.md")
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with started(tmp_path / "data", "serve", "--port", port) as process:
+            _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert f"port {port}" in err
+    assert "--port" in err
+
+
+def test_other_machines_are_let_in_only_when_that_is_said(tmp_path: Path) -> None:
+    with started(tmp_path / "data", "serve", "--host", "0.0.0.0") as process:  # noqa: S104
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "--open" in err
