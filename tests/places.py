@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from rag_engine.adapters.memory.tables import Tables
+    from rag_engine.core.keys import Key
     from rag_engine.ports.storage import Control, Workspace
 
 EMBEDDED = ("memory", "sqlite")
@@ -52,9 +53,10 @@ class MemoryPlace:
         del folder
         self._clock = clock
         self._tables: dict[str, Tables] = {}
+        self._keys: dict[str, Key] = {}
 
     def __call__(self, *, model: str = MODEL, dimensions: int = DIMENSIONS) -> Control:
-        return MemoryControl(self._clock, model, dimensions, tables=self._tables)
+        return MemoryControl(self._clock, model, dimensions, tables=self._tables, keys=self._keys)
 
     async def pass_time(self, seconds: float) -> None:
         self._clock.now += seconds

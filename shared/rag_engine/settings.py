@@ -146,6 +146,11 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="The address that `rag-engine serve` listens on."
     )
     api_port: int = Field(default=8000, ge=0, le=65535, description="The port it listens on.")
+    admin_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="A key for everything over HTTP, at least 16 characters; others are made with it, "
+        "or with `rag-engine keys create`.",
+    )
     api_max_body_bytes: int = Field(
         default=256 * 1024 * 1024, gt=0, description="Longest body of a request, in bytes."
     )

@@ -8,15 +8,14 @@ import httpx
 import pytest
 
 from engines import small_engine
-from rag_engine_api.app import create_app
+from rag_engine_api.app import Admission
+from serving import asking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from rag_engine.engine import Engine
-
-MAX_BODY = 1_000_000
 
 
 @pytest.fixture
@@ -28,6 +27,5 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
 
 @pytest.fixture
 async def client(engine: Engine) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(engine, max_body_bytes=MAX_BODY))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    async with asking(engine, Admission.LOCAL) as client:
         yield client

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
+from serving import MAX_BODY
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
     from rag_engine.engine import Engine
 
-MAX_BODY = 1_000_000  # of the fixture
 FARNE = b"# Farne\n\nThe lighthouse of Farne was built by Ada Brand in 1843."
 MILL = b"# The mill\n\nAnton Berg bought the mill on the Elder Brook in 1908."
 

@@ -12,7 +12,7 @@ from engines import put, small_engine
 from rag_engine.adapters.models.http import HttpLimits, http_client
 from rag_engine.adapters.models.openai_api import OpenAIChat
 from rag_engine.testing.openai_server import OpenAIServer
-from rag_engine_api.app import create_app
+from serving import asking
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,8 +99,7 @@ async def test_an_outage_of_the_model_is_a_problem_and_no_answer(tmp_path: Path)
     chat = OpenAIChat(url, "gone", None, http_client(HttpLimits()))
     engine = await small_engine(tmp_path / "other", chat=chat)
     await put(engine, "farne", FARNE)
-    transport = httpx.ASGITransport(create_app(engine, max_body_bytes=10_000))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    async with asking(engine) as client:
         for route in ("query", "query/stream"):
             response = await client.post(f"/api/v1/{route}", json=ASK)
             assert (response.status_code, response.json()["code"]) == (503, "model_unavailable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import httpx
@@ -9,8 +10,8 @@ import pytest
 
 from rag_engine import errors
 from rag_engine.engine import Engine
-from rag_engine_api.app import create_app
 from rag_engine_api.problems import STATUSES, code_of
+from serving import asking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,10 +64,7 @@ async def test_what_breaks_inside_is_said_to_the_log_and_not_to_the_client(
         raise RuntimeError("a secret of the inside")
 
     monkeypatch.setattr(Engine, "stats", broken)
-    transport = httpx.ASGITransport(
-        create_app(engine, max_body_bytes=1_000), raise_app_exceptions=False
-    )
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    async with asking(engine) as client:
         response = await client.get("/api/v1/stats")
     assert (response.status_code, response.json()["code"]) == (500, "internal_error")
     assert "secret" not in response.text
@@ -103,11 +101,7 @@ async def test_ready_says_why_it_is_not(engine: Engine, client: httpx.AsyncClien
         async def waiting(self) -> None:
             raise errors.StoreUnavailable("The database is away. Bring it back.")
 
-    from dataclasses import replace
-
-    broken = create_app(replace(engine, control=Broken()), max_body_bytes=1_000)  # type: ignore[arg-type]
-    transport = httpx.ASGITransport(broken)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    async with asking(replace(engine, control=Broken())) as client:  # type: ignore[arg-type]
         response = await client.get("/ready")
         assert response.status_code == 503
         assert response.json()["reasons"] == ["The database is away. Bring it back."]

@@ -80,8 +80,32 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert "--port" in err
 
 
-def test_other_machines_are_let_in_only_when_that_is_said(tmp_path: Path) -> None:
-    with started(tmp_path / "data", "serve", "--host", "0.0.0.0") as process:  # noqa: S104
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - what is tested
+
+
+def test_strangers_are_let_in_only_when_that_is_said(tmp_path: Path) -> None:
+    with started(tmp_path / "data", "serve", "--port", "0", "--host", EVERYWHERE) as process:
         _, err = process.communicate(timeout=30)
     assert process.returncode == 2
+    assert "keys create" in err
     assert "--open" in err
+    with serving(tmp_path / "data", "--host", EVERYWHERE, "--open") as (process, client):
+        assert process.stderr is not None
+        assert "WITHOUT A KEY" in process.stderr.readline()
+        port = client.base_url.port
+        assert httpx.get(f"http://127.0.0.1:{port}/api/v1/workspaces").status_code == 200
+
+
+def test_with_a_key_it_asks_for_one(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with started(data, "keys", "create", "Test", "--scope", "write") as making:
+        token, told = making.communicate(timeout=30)
+    assert making.returncode == 0, told
+    with serving(data, "--host", EVERYWHERE) as (_, client):
+        port = client.base_url.port
+        place = f"http://127.0.0.1:{port}/api/v1/documents"
+        files = {"files": ("farne.md", FARNE)}
+        assert httpx.post(place, files=files).status_code == 401
+        mine = {"Authorization": f"Bearer {token.strip()}"}
+        assert httpx.post(place, files=files, headers=mine).status_code == 202
+        assert httpx.get(place, headers=mine).status_code == 403

@@ -52,7 +52,11 @@ STEPS: Final[tuple[Step, ...]] = (
 LONG_AFTER: Final = 1_000_000.0  # by then no lease of a killed process is held
 
 _READS: Final = "only reads, and no step of these has to read it"
+_KEYS: Final = "keys have nothing to do with documents, and each is one statement"
 _UNREACHED_CALLS: Final = {
+    "control.keys": _KEYS,
+    "control.add_key": _KEYS,
+    "control.remove_key": _KEYS,
     "control.waiting": _READS,
     "queue.version": _READS,
     "queue.versions": _READS,
@@ -71,6 +75,9 @@ _UNREACHED_CALLS: Final = {
 UNREACHED: Final = {
     f"{call}:{side}": why for call, why in _UNREACHED_CALLS.items() for side in ("before", "after")
 } | {
+    "sqlite.make_keys": _KEYS,
+    "sqlite.add_key": _KEYS,
+    "sqlite.remove_key": _KEYS,
     "sqlite.forget_workspaces": "only a damaged list of workspaces is made anew",
     "sqlite.forget_workspace": "only a workspace that is lost is given up",
 }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 
+from rag_engine.access import Access
 from rag_engine.engine import Engine
-from rag_engine_api import documents, graph, operations, questions
+from rag_engine_api import documents, graph, keys, operations, questions
+from rag_engine_api.admission import AskForKeys
 from rag_engine_api.calls import WholeSegments, workspace_by_header, workspace_by_path
 from rag_engine_api.doors import LocalOnly
 from rag_engine_api.limits import BodyLimit
@@ -25,15 +28,29 @@ one, `default`), or stands in the path: `/api/v1/workspaces/{workspace}/…`. Er
 """
 
 
+class Admission(StrEnum):
+    """Who is let in."""
+
+    KEYS = "keys"  # whoever brings a key
+    LOCAL = "local"  # programs on this machine, without a key
+    OPEN = "open"  # whoever reaches it
+
+
 def create_app(
-    engine: Engine, *, max_body_bytes: int, local: bool = True, root_path: str = ""
+    engine: Engine,
+    keyring: Access,
+    *,
+    admission: Admission,
+    max_body_bytes: int,
+    root_path: str = "",
 ) -> FastAPI:
     """An application over an engine, which stays the caller's to close.
 
     Args:
         engine: What answers.
+        keyring: The keys.
+        admission: Who is let in.
         max_body_bytes: Longest body of a request.
-        local: Whether this machine alone is let in.
         root_path: Where a proxy has put it, for example `/rag`.
     """
     app = FastAPI(
@@ -45,7 +62,9 @@ def create_app(
         responses={"default": {"model": Problem, "content": {MEDIA_TYPE: {}}}},
     )
     app.state.engine = engine
+    app.state.keyring = keyring
     app.include_router(operations.router)
+    app.include_router(keys.router, prefix=PREFIX)
     routes = APIRouter()
     for part in (documents, questions, graph):
         routes.include_router(part.router)
@@ -58,7 +77,9 @@ def create_app(
     explain_errors(app)
     app.add_middleware(WholeSegments)
     app.add_middleware(BodyLimit, bytes=max_body_bytes)
-    if local:
+    if admission is Admission.KEYS:
+        app.add_middleware(AskForKeys, access=keyring)
+    if admission is Admission.LOCAL:
         app.add_middleware(LocalOnly)
     return app
 

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from rag_engine.core.filters import Filter
 from rag_engine.core.models import Document, Metadata, Version, VersionStatus
 from rag_engine.errors import Conflict, InvalidRequest, NotFound, RagEngineError
+from rag_engine_api.admission import READS, WRITES
 from rag_engine_api.calls import Call, Calling, DocumentId, filter_in_query
 from rag_engine_api.problems import problem_of
 from rag_engine_api.schemas import (
@@ -55,7 +56,7 @@ MetadataForm = Annotated[
 ]
 
 
-@router.post("/documents", status_code=202)
+@router.post("/documents", dependencies=[WRITES], status_code=202)
 async def upload(
     call: Calling,
     files: Annotated[list[UploadFile], File(description="One or many.")],
@@ -88,7 +89,7 @@ async def upload(
     return Accepted(versions=accepted, refused=refused)
 
 
-@router.put("/documents/{id}", status_code=202)
+@router.put("/documents/{id}", dependencies=[WRITES], status_code=202)
 async def put(
     call: Calling,
     id: DocumentId,
@@ -102,7 +103,7 @@ async def put(
     return VersionBody.of(version)
 
 
-@router.post("/documents/text", status_code=202)
+@router.post("/documents/text", dependencies=[WRITES], status_code=202)
 async def write(
     call: Calling,
     body: TextBody,
@@ -167,14 +168,14 @@ def _fields(text: str) -> Metadata:
         ) from error
 
 
-@router.patch("/documents/{id}", status_code=202)
+@router.patch("/documents/{id}", dependencies=[WRITES], status_code=202)
 async def patch(call: Calling, id: DocumentId, body: PatchBody) -> VersionBody:
     """Change a document's title or metadata; the text stays. `null` removes a field (RFC 7396)."""
     version = await call.engine.amend(id, call.workspace, title=body.title, metadata=body.changes())
     return VersionBody.of(version)
 
 
-@router.get("/documents")
+@router.get("/documents", dependencies=[READS])
 async def list_(
     call: Calling,
     after: Annotated[str | None, Query(description="The `next` of the page before.")] = None,
@@ -188,7 +189,7 @@ async def list_(
     return DocumentPage(documents=[DocumentBody.of(one) for one in page.documents], next=page.next)
 
 
-@router.get("/versions")
+@router.get("/versions", dependencies=[READS])
 async def versions(
     call: Calling,
     status: Annotated[
@@ -215,7 +216,7 @@ async def _newest(call: Calling, id: DocumentId) -> Version:
 Newest = Annotated[Version, Depends(_newest)]
 
 
-@router.get("/documents/{id}")
+@router.get("/documents/{id}", dependencies=[READS])
 async def show(call: Calling, newest: Newest) -> DocumentState:
     """A document: the version that answers, and the newest that was asked for."""
     id = newest.document_id
@@ -232,7 +233,7 @@ async def _original(call: Calling, id: DocumentId) -> AsyncIterator[tuple[Docume
         yield document, path
 
 
-@router.get("/documents/{id}/original", response_class=FileResponse)
+@router.get("/documents/{id}/original", dependencies=[READS], response_class=FileResponse)
 async def original(
     found: Annotated[tuple[Document, Path], Depends(_original)],
 ) -> FileResponse:
@@ -246,20 +247,20 @@ async def original(
     )
 
 
-@router.get("/documents/{id}/text", response_class=PlainTextResponse)
+@router.get("/documents/{id}/text", dependencies=[READS], response_class=PlainTextResponse)
 async def text(call: Calling, id: DocumentId) -> PlainTextResponse:
     """The text that was found in a document; the spans of references count its characters."""
     parsed = await call.engine.parsed(await call.engine.document(id, call.workspace))
     return PlainTextResponse(parsed.text, headers=_UNTRUSTED)
 
 
-@router.delete("/documents/{id}")
+@router.delete("/documents/{id}", dependencies=[WRITES])
 async def delete(call: Calling, newest: Newest) -> Deleted:
     """Delete a document with all that was derived from it."""
     return Deleted(deleted=await call.engine.delete([newest.document_id], call.workspace))
 
 
-@router.delete("/documents")
+@router.delete("/documents", dependencies=[WRITES])
 async def delete_many(
     call: Calling,
     filter: FilterQuery = None,
@@ -295,19 +296,19 @@ async def _ids(call: Call, filter: Filter | None) -> list[str]:
     return sorted(found)
 
 
-@router.post("/documents/{id}/cancel")
+@router.post("/documents/{id}/cancel", dependencies=[WRITES])
 async def cancel(call: Calling, id: DocumentId) -> VersionBody:
     """Cancel the version that waits or is being worked on; an older one goes on answering."""
     return VersionBody.of(await call.engine.cancel(id, call.workspace))
 
 
-@router.post("/documents/{id}/retry", status_code=202)
+@router.post("/documents/{id}/retry", dependencies=[WRITES], status_code=202)
 async def retry(call: Calling, id: DocumentId) -> VersionBody:
     """Submit once more what failed or was cancelled."""
     return VersionBody.of(await call.engine.retry(id, call.workspace))
 
 
-@router.get("/documents/{id}/events", response_class=EventSourceResponse)
+@router.get("/documents/{id}/events", dependencies=[READS], response_class=EventSourceResponse)
 async def events(
     call: Calling,
     first: Newest,

@@ -13,10 +13,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rag_engine_api.problems import MEDIA_TYPE, problem
+from rag_engine_api.problems import problem, respond
 
 _LOCAL: Final = "localhost"
 
@@ -43,7 +42,7 @@ class LocalOnly:
             await self._app(scope, receive, send)
             return
         body = problem(403, "forbidden", refusal)
-        await JSONResponse(body, status_code=403, media_type=MEDIA_TYPE)(scope, receive, send)
+        await respond(body)(scope, receive, send)
 
 
 def _refusal(headers: Headers) -> str | None:

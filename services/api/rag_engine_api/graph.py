@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from rag_engine.core.edits import Alias, Edit, Fact, Suppression
+from rag_engine_api.admission import READS, WRITES
 from rag_engine_api.calls import Calling, filter_in_query
 from rag_engine_api.documents import FilterQuery
 from rag_engine_api.schemas import Body, NeighbourhoodBody, StatsBody, VersionBody, moment
@@ -77,7 +78,7 @@ class Changes(Body):
     lost: list[str] = Field(description="Ids of facts whose text is gone. They can be undone.")
 
 
-@router.get("/graph/entity")
+@router.get("/graph/entity", dependencies=[READS])
 async def entity(
     call: Calling,
     name: Annotated[str, Query(min_length=1, description="Case and spacing do not matter.")],
@@ -88,7 +89,7 @@ async def entity(
     return NeighbourhoodBody.of(found)
 
 
-@router.get("/graph/edits")
+@router.get("/graph/edits", dependencies=[READS])
 async def edits(call: Calling) -> Changes:
     """What was changed by hand."""
     changes = await call.engine.edits(call.workspace)
@@ -117,21 +118,21 @@ def _edit_body(edit: Edit, made_at: float) -> EditBody:
     return EditBody(id=edit.id, suppression=suppression, made_at=moment(made_at))
 
 
-@router.post("/graph/aliases")
+@router.post("/graph/aliases", dependencies=[WRITES])
 async def merge(call: Calling, body: AliasBody) -> Made:
     """Let one name stand for another, in what is there and in what will come."""
     alias = Alias(source=body.source, target=body.target)
     return Made(id=alias.id, new=await call.engine.edit(alias, call.workspace))
 
 
-@router.post("/graph/suppressions")
+@router.post("/graph/suppressions", dependencies=[WRITES])
 async def hide(call: Calling, body: SuppressionBody) -> Made:
     """Hide an entity, or what joins two."""
     suppression = Suppression(name=body.name, other=body.other)
     return Made(id=suppression.id, new=await call.engine.edit(suppression, call.workspace))
 
 
-@router.post("/graph/facts", status_code=202)
+@router.post("/graph/facts", dependencies=[WRITES], status_code=202)
 async def add(call: Calling, body: FactBody) -> MadeFact:
     """Add what a person knows, as a document of its own."""
     fact = Fact(**body.model_dump())
@@ -139,13 +140,13 @@ async def add(call: Calling, body: FactBody) -> MadeFact:
     return MadeFact(id=fact.id, version=VersionBody.of(version))
 
 
-@router.delete("/graph/edits/{id}", status_code=204)
+@router.delete("/graph/edits/{id}", dependencies=[WRITES], status_code=204)
 async def undo(call: Calling, id: str) -> None:
     """Take an edit or a fact back, as if it had never been made."""
     await call.engine.undo(id, call.workspace)
 
 
-@router.get("/stats")
+@router.get("/stats", dependencies=[READS])
 async def stats(call: Calling) -> StatsBody:
     """What the workspace holds."""
     return StatsBody.of(await call.engine.stats(call.workspace))

@@ -6,10 +6,9 @@ from http import HTTPStatus
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag_engine_api.problems import MEDIA_TYPE, OWN_CODES, problem
+from rag_engine_api.problems import OWN_CODES, problem, respond
 
 _TOO_LARGE = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
@@ -34,8 +33,7 @@ class BodyLimit:
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > self._bytes:
             body = problem(_TOO_LARGE, OWN_CODES[_TOO_LARGE], self._refusal)
-            response = JSONResponse(body, status_code=_TOO_LARGE, media_type=MEDIA_TYPE)
-            await response(scope, receive, send)
+            await respond(body)(scope, receive, send)
             return
         taken = 0
 

@@ -9,6 +9,7 @@ from typing import Final
 from fastapi import APIRouter, Response
 
 from rag_engine.errors import RagEngineError
+from rag_engine_api.admission import KnownKey
 from rag_engine_api.calls import ServingEngine
 from rag_engine_api.schemas import Body
 
@@ -61,6 +62,9 @@ async def ready(engine: ServingEngine, response: Response) -> Readiness:
 
 
 @router.get("/api/v1/workspaces")
-async def workspaces(engine: ServingEngine) -> WorkspaceList:
-    """The workspaces there are."""
-    return WorkspaceList(workspaces=await engine.control.workspaces())
+async def workspaces(engine: ServingEngine, key: KnownKey) -> WorkspaceList:
+    """The workspaces there are, as far as the key is for them."""
+    names = await engine.control.workspaces()
+    if key is not None and key.workspaces:
+        names = [one for one in names if one in key.workspaces]
+    return WorkspaceList(workspaces=names)

@@ -99,7 +99,8 @@ def problem_of(error: errors.RagEngineError) -> dict[str, Any]:
     return problem(status, code_of(type(error)), str(error), retryable=error.retryable)
 
 
-def _respond(body: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
+def respond(body: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
+    """A problem as a response."""
     return JSONResponse(body, status_code=body["status"], headers=headers, media_type=MEDIA_TYPE)
 
 
@@ -109,9 +110,9 @@ async def _engine_error(request: Request, error: Exception) -> JSONResponse:
     if body["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.warning("%s %s: %s", request.method, request.url.path, error)
     if not error.retryable:
-        return _respond(body)
+        return respond(body)
     seconds = getattr(error, "retry_after", None) or _RETRY_SECONDS
-    return _respond(body, {"Retry-After": str(max(1, round(seconds)))})
+    return respond(body, {"Retry-After": str(max(1, round(seconds)))})
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
@@ -121,7 +122,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     detail = str(error.detail)
     if detail == status.phrase:
         detail = _EXPLAINED.get(status, f"{detail}. See /docs for what there is.")
-    return _respond(problem(status, code, detail), dict(error.headers or {}))
+    return respond(problem(status, code, detail), dict(error.headers or {}))
 
 
 _EXPLAINED: Final = {
@@ -138,12 +139,12 @@ async def _malformed(request: Request, error: Exception) -> JSONResponse:
     ]
     first = found[0]
     detail = f"{'.'.join(first['where'])}: {first['message']}. See /docs for what is understood."
-    return _respond(problem(422, OWN_CODES[HTTPStatus(422)], detail, errors=found))
+    return respond(problem(422, OWN_CODES[HTTPStatus(422)], detail, errors=found))
 
 
 async def _internal(request: Request, error: Exception) -> JSONResponse:
     detail = "Something went wrong inside RAG Engine. The log says more, under the request's id."
-    return _respond(problem(500, OWN_CODES[HTTPStatus(500)], detail))
+    return respond(problem(500, OWN_CODES[HTTPStatus(500)], detail))
 
 
 def explain_errors(app: FastAPI) -> None:

@@ -14,6 +14,7 @@ from rag_engine.engine import Question
 from rag_engine.errors import RagEngineError
 from rag_engine.ports.models import Message
 from rag_engine.retrieval.answer import Answer, AnswerEvent
+from rag_engine_api.admission import READS
 from rag_engine_api.calls import Call, Calling, filter_of
 from rag_engine_api.problems import problem_of
 from rag_engine_api.schemas import AnswerBody, FoundBody, PassageBody, QuestionBody
@@ -38,7 +39,7 @@ def question_of(call: Call, body: QuestionBody) -> Question:
     )
 
 
-@router.post("/search")
+@router.post("/search", dependencies=[READS])
 async def search(call: Calling, body: QuestionBody) -> FoundBody:
     """Find the passages that an answer would rest on; no language model is asked."""
     found = await call.engine.search(question_of(call, body))
@@ -50,7 +51,7 @@ async def search(call: Calling, body: QuestionBody) -> FoundBody:
     )
 
 
-@router.post("/query")
+@router.post("/query", dependencies=[READS])
 async def query(call: Calling, body: QuestionBody) -> AnswerBody:
     """Answer a question from the documents, with citations."""
     return AnswerBody.of(await call.engine.query(question_of(call, body)))
@@ -69,7 +70,7 @@ async def _begun(call: Calling, body: QuestionBody) -> AsyncIterator[AsyncIterat
         yield whole()
 
 
-@router.post("/query/stream", response_class=EventSourceResponse)
+@router.post("/query/stream", dependencies=[READS], response_class=EventSourceResponse)
 async def stream(
     begun: Annotated[AsyncIterator[AnswerEvent], Depends(_begun)],
 ) -> AsyncIterator[ServerSentEvent]:

@@ -47,6 +47,7 @@ _SECTIONS: Final = {
     },
     "Server": {
         "serve": "serve:serve",
+        "keys": "keys:keys",
     },
     "Workspaces": {
         "stats": "workspaces:stats",

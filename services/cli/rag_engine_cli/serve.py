@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,7 +17,9 @@ from rag_engine_cli.signals import INTERRUPTED, Signals
 if TYPE_CHECKING:
     import socket
 
+    from rag_engine.access import Access
     from rag_engine.engine import Engine
+    from rag_engine_api.app import Admission
 
 
 @click.command()
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     "--open",
     "is_open",
     is_flag=True,
-    help="Let in whoever reaches it, without a key. Only behind something that keeps others out.",
+    help="Let in whoever reaches it, without a key. Only behind something that keeps strangers out.",
 )
 @shared_options
 @pass_session
@@ -37,8 +39,9 @@ def serve(
 ) -> None:
     """Serve documents, questions and the graph over HTTP, and ingest what comes in.
 
-    The routes are described at /docs. Only this machine is let in, unless --open says otherwise.
-    Other commands can use the same data folder meanwhile.
+    The routes are described at /docs. Who brings a key is let in (rag-engine keys create); while
+    there are no keys, programs on this machine are. Other commands can use the same data folder
+    meanwhile.
 
     SIGTERM ends it with exit code 0 and Ctrl-C with 130, when what is under way has been answered;
     what was being ingested goes back to the queue. A second Ctrl-C ends it at once.
@@ -53,7 +56,6 @@ def serve(
 
     settings = session.settings
     host = settings.api_host if host is None else host
-    _check(host, is_open=is_open)
     with listening(host, settings.api_port if port is None else port) as door:
         service = _Service(session, door, workers=not no_workers, is_open=is_open)
         with Signals() as signals, suppress(KeyboardInterrupt):
@@ -61,16 +63,6 @@ def serve(
     if signals.received == signal.SIGINT:
         session.terminal.note("Stopped.")
         raise click.exceptions.Exit(INTERRUPTED)
-
-
-def _check(host: str, *, is_open: bool) -> None:
-    from rag_engine_api.doors import is_loopback
-
-    if not is_open and not is_loopback(host):
-        raise ConfigurationError(
-            f"{host!r} can be reached from other machines, and nobody would be asked for a key. "
-            "Listen on 127.0.0.1, or say --open where something else keeps strangers out."
-        )
 
 
 class _Service:
@@ -86,28 +78,56 @@ class _Service:
 
     async def run(self, engine: Engine, signals: Signals) -> None:
         """Serve until a signal comes or one of the two fails."""
+        from rag_engine.access import Access
         from rag_engine_api.app import create_app
         from rag_engine_api.server import Server
         from rag_engine_lightrag.pool import WorkerPool
 
-        limit = self._session.settings.api_max_body_bytes
-        app = create_app(engine, max_body_bytes=limit, local=not self._is_open)
+        settings = self._session.settings
+        keyring = Access(engine.control, admin_token=settings.admin_key.get_secret_value())
+        admission = await self._admission(keyring)
+        app = create_app(
+            engine, keyring, admission=admission, max_body_bytes=settings.api_max_body_bytes
+        )
         server, pool = Server(app), WorkerPool(engine=engine, concurrency=engine.concurrency)
         signals.call(server.stop)
-        self._greet()
+        self._greet(admission)
         async with asyncio.TaskGroup() as together:
             serving = together.create_task(server.serve([self._door]))
             serving.add_done_callback(lambda _: pool.stop())
             if self._workers:
                 together.create_task(pool.run())
 
-    def _greet(self) -> None:
+    async def _admission(self, keyring: Access) -> Admission:
+        """Who is let in: never strangers, unless somebody says so."""
+        from rag_engine_api.app import Admission
+        from rag_engine_api.doors import is_loopback
+
+        if self._is_open:
+            return Admission.OPEN
+        if await keyring.any():
+            return Admission.KEYS
+        host = self._door.getsockname()[0]
+        if is_loopback(host):
+            return Admission.LOCAL
+        raise ConfigurationError(
+            f"{host!r} can be reached from other machines, and there are no keys. Make one with: "
+            "rag-engine keys create NAME --scope admin. Or listen on 127.0.0.1, or say --open where "
+            "something else keeps strangers out."
+        )
+
+    def _greet(self, admission: Admission) -> None:
         host, port = self._door.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         terminal = self._session.terminal
-        terminal.note(
-            f"Serving {self._session.settings.data_dir} at {address} (see {address}/docs)."
-        )
-        if self._is_open:
-            terminal.warn(["Whoever reaches this address may read, change and delete everything."])
+        folder = self._session.settings.data_dir
+        terminal.note(f"Serving {folder} at {address} (see {address}/docs).")
+        terminal.note(_ADMITTED[admission])
         terminal.note("Press Ctrl-C to stop.")
+
+
+_ADMITTED: Final = {
+    "keys": "Who brings a key is let in.",
+    "local": "Programs on this machine are let in without a key.",
+    "open": "WITHOUT A KEY: whoever reaches this address may read, change and delete everything.",
+}

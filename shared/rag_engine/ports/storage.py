@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_engine.core.edits import ActiveEdit, Edit
+from rag_engine.core.keys import Key
 from rag_engine.core.models import (
     Chunk,
     Document,
@@ -421,7 +422,7 @@ class Workspace:
 
 
 class Control(Protocol):
-    """Which workspaces there are."""
+    """Which workspaces there are, and which keys let programs in."""
 
     async def workspaces(self) -> list[str]:
         """Names of all workspaces, sorted."""
@@ -460,6 +461,18 @@ class Control(Protocol):
 
         Of several who ask at once, one is told so. Where there is no workspace, nothing is due.
         """
+        ...
+
+    async def keys(self) -> list[Key]:
+        """All keys, by the time they were made, then by id."""
+        ...
+
+    async def add_key(self, key: Key) -> None:
+        """Keep a key. When this returns, that is durable; the ids of keys are never the same."""
+        ...
+
+    async def remove_key(self, id: str) -> bool:
+        """Forget a key; return whether there was one."""
         ...
 
     async def aclose(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from rag_engine.core.ids import chunk_id
 from rag_engine.core.jobs import Decision
+from rag_engine.core.keys import Key, Scope
 from rag_engine.errors import InvalidRequest, ModelMismatch, NotFound
 from rag_engine.testing.drafts import (
     DIMENSIONS,
@@ -237,6 +238,30 @@ class ControlContract:
         await elsewhere.aclose()
         await one.store.delete([A.id])
         assert await opened.referenced(asked) == {pending}
+
+    async def test_keys_are_kept_and_forgotten_wherever_they_are_asked_for(
+        self, opened: Control, control: Place
+    ) -> None:
+        assert await opened.keys() == []
+        reading = Key(id="b", name="Reader", hash="1f", scopes=frozenset({Scope.READ}), made_at=2.0)
+        writing = Key(
+            id="a",
+            name="Scanner ü",
+            hash="2f",
+            scopes=frozenset({Scope.READ, Scope.WRITE}),
+            workspaces=frozenset({"one", "two"}),
+            made_at=2.0,
+        )
+        first = replace(reading, id="c", made_at=1.5)
+        for key in (reading, writing, first):
+            await opened.add_key(key)
+        other = control()
+        assert await other.keys() == [first, writing, reading]
+        assert await other.remove_key("a")
+        assert not await other.remove_key("a")
+        await other.aclose()
+        assert await opened.keys() == [first, reading]
+        assert await opened.workspaces() == []
 
     async def test_a_chore_is_due_once_in_a_while_wherever_it_is_asked_for(
         self, opened: Control, control: Place

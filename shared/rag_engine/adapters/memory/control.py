@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rag_engine.adapters.memory.queue import MemoryQueue
 from rag_engine.adapters.memory.store import MemoryStore
 from rag_engine.adapters.memory.tables import Tables
+from rag_engine.core.keys import Key
 from rag_engine.core.submissions import check_workspace
 from rag_engine.errors import NotFound
 from rag_engine.ports.storage import Workspace
@@ -24,6 +25,7 @@ class MemoryControl:
         dimensions: Length of its vectors.
         tables: Where the rows live, by workspace. Give several controls the same mapping to open
             the same workspaces again, as if it were a folder.
+        keys: Where the keys are kept, likewise.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class MemoryControl:
         dimensions: int,
         *,
         tables: MutableMapping[str, Tables] | None = None,
+        keys: MutableMapping[str, Key] | None = None,
     ) -> None:
         self._clock = clock
         self._model = model
@@ -40,6 +43,7 @@ class MemoryControl:
         self._tables: MutableMapping[str, Tables] = {} if tables is None else tables
         self._open: dict[str, Workspace] = {}
         self._begun: dict[str, float] = {}
+        self._keys: MutableMapping[str, Key] = {} if keys is None else keys
 
     async def workspaces(self) -> list[str]:
         return sorted(self._tables)
@@ -68,6 +72,15 @@ class MemoryControl:
         now = self._clock()
         waits = {name: tables.seconds_to_work(now) for name, tables in sorted(self._tables.items())}
         return {name: wait for name, wait in waits.items() if wait is not None}
+
+    async def keys(self) -> list[Key]:
+        return sorted(self._keys.values(), key=lambda one: (one.made_at, one.id))
+
+    async def add_key(self, key: Key) -> None:
+        self._keys[key.id] = key
+
+    async def remove_key(self, id: str) -> bool:
+        return self._keys.pop(id, None) is not None
 
     async def aclose(self) -> None:
         self._open.clear()

@@ -14,6 +14,7 @@ from rag_engine.adapters.neo4j.leases import Clock, time_of, token
 from rag_engine.adapters.neo4j.migrations import migrate
 from rag_engine.adapters.neo4j.queue import Neo4jQueue
 from rag_engine.adapters.neo4j.store import Neo4jStore
+from rag_engine.core.keys import Key, Scope
 from rag_engine.core.names import NORMALISER_VERSION
 from rag_engine.core.submissions import check_workspace
 from rag_engine.core.tokens import TOKENISER_VERSION
@@ -113,6 +114,31 @@ class Neo4jControl:
 
         return await self._connection.write(work)
 
+    async def keys(self) -> list[Key]:
+        """See `Control.keys`."""
+        return [_key_of(row["key"]) for row in await self._read("keys")]
+
+    async def add_key(self, key: Key) -> None:
+        """See `Control.add_key`."""
+        await self._prepare()
+        values = {
+            "name": key.name,
+            "hash": key.hash,
+            "scopes": sorted(key.scopes),
+            "workspaces": sorted(key.workspaces),
+            "made_at": key.made_at,
+        }
+        await self._connection.run(
+            "add_key", write=True, namespace=self._namespace, id=key.id, values=values
+        )
+
+    async def remove_key(self, id: str) -> bool:
+        """See `Control.remove_key`."""
+        rows = await self._connection.run(
+            "remove_key", write=True, namespace=self._namespace, id=id
+        )
+        return bool(rows)
+
     async def aclose(self) -> None:
         """See `Control.aclose`."""
         async with self._lock:
@@ -135,10 +161,13 @@ class Neo4jControl:
     async def _read(self, query: str, **parameters: Any) -> list[Row]:
         return await self._connection.run(query, namespace=self._namespace, **parameters)
 
-    async def _open(self, name: str, *, create: bool) -> Workspace:
+    async def _prepare(self) -> None:
         if not self._ready:
             await migrate(self._connection)
             self._ready = True
+
+    async def _open(self, name: str, *, create: bool) -> Workspace:
+        await self._prepare()
         node = await self._node(name, create=create)
         number = int(node["number"])
         await self._adopt(name, node)
@@ -230,6 +259,17 @@ class Neo4jControl:
             f"The index of workspace {name!r} was made by an earlier release, whose words and "
             "names are not those of this one. Ingest the documents into a new workspace."
         )
+
+
+def _key_of(node: Mapping[str, Any]) -> Key:
+    return Key(
+        id=node["id"],
+        name=node["name"],
+        hash=node["hash"],
+        scopes=frozenset(map(Scope, node["scopes"])),
+        workspaces=frozenset(node["workspaces"]),
+        made_at=node["made_at"],
+    )
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -86,6 +86,15 @@ RETURN DISTINCT hash;
 // name: any_workspace
 MATCH (w:Workspace {namespace: $namespace}) RETURN w.number AS number LIMIT 1;
 
+// name: keys
+MATCH (k:Key {namespace: $namespace}) RETURN k {.*} AS key ORDER BY k.made_at, k.id;
+
+// name: add_key
+MERGE (k:Key {namespace: $namespace, id: $id}) SET k += $values;
+
+// name: remove_key
+MATCH (k:Key {namespace: $namespace, id: $id}) DELETE k RETURN $id AS id;
+
 // name: lock_chore
 MERGE (c:Chore {namespace: $namespace, name: $name})
 SET c.locked = $token

@@ -29,8 +29,9 @@ from rag_engine.adapters.sqlite.migrations import LATEST, applied, migrate
 from rag_engine.adapters.sqlite.presence import Presence
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.queue import SqliteQueue
-from rag_engine.adapters.sqlite.rows import pack
+from rag_engine.adapters.sqlite.rows import key_of, pack, row_of_key
 from rag_engine.adapters.sqlite.store import SqliteStore
+from rag_engine.core.keys import Key
 from rag_engine.core.names import NORMALISER_VERSION
 from rag_engine.core.submissions import check_workspace
 from rag_engine.core.tokens import TOKENISER_VERSION
@@ -136,6 +137,35 @@ class SqliteControl:
             if begun and begun[0] > now - seconds:  # told without waiting for who writes
                 return False
             return connection.execute(SQL["begin_chore"], (chore, now, seconds)).rowcount > 0
+
+    async def keys(self) -> list[Key]:
+        """See `Control.keys`."""
+        if not await self._listed(SQL["has_keys"]):  # as the release before left it
+            return []
+        return [key_of(row) for row in await self._listed(SQL["keys"])]
+
+    async def add_key(self, key: Key) -> None:
+        """See `Control.add_key`."""
+        await self._listed(SQL["has_keys"])  # a list that was lost is not begun anew with this
+
+        def add() -> None:
+            _make_folder(self._data_dir)
+            with translated(self._listing), closing(connect(self._listing)) as connection:
+                connection.execute(SQL["make_workspaces"])
+                connection.execute(SQL["make_keys"])
+                connection.execute(SQL["add_key"], row_of_key(key))
+
+        await asyncio.to_thread(add)
+
+    async def remove_key(self, id: str) -> bool:
+        """See `Control.remove_key`."""
+        return any(key.id == id for key in await self.keys()) and await asyncio.to_thread(
+            self._remove_key, id
+        )
+
+    def _remove_key(self, id: str) -> bool:
+        with translated(self._listing), closing(connect(self._listing)) as connection:
+            return connection.execute(SQL["remove_key"], (id,)).rowcount > 0
 
     def _path(self, number: int) -> Path:
         return self._data_dir / "workspaces" / f"{number:04d}.sqlite"

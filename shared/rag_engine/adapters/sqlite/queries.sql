@@ -537,6 +537,28 @@ SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'workspace';
 -- name: workspace_numbers
 SELECT number FROM workspace ORDER BY number;
 
+-- name: make_keys
+CREATE TABLE IF NOT EXISTS api_key (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    hash TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    workspaces TEXT NOT NULL,
+    made_at REAL NOT NULL
+) WITHOUT ROWID;
+
+-- name: has_keys
+SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'api_key';
+
+-- name: keys
+SELECT id, name, hash, scopes, workspaces, made_at FROM api_key ORDER BY made_at, id;
+
+-- name: add_key
+INSERT INTO api_key (id, name, hash, scopes, workspaces, made_at) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: remove_key
+DELETE FROM api_key WHERE id = ?;
+
 -- name: make_chores
 CREATE TABLE IF NOT EXISTS chore (name TEXT PRIMARY KEY, begun_at REAL NOT NULL);
 

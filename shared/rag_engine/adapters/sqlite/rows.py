@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rag_engine.core.ids import ChunkId
+from rag_engine.core.keys import Key, Scope
 from rag_engine.core.models import (
     Assertion,
     Chunk,
@@ -164,4 +165,23 @@ def extraction_of(text: str) -> Extraction:
     return Extraction(
         mentions=tuple(mention_of((*row, "")) for row in mentions),
         assertions=tuple(assertion_of(row) for row in assertions),
+    )
+
+
+def row_of_key(key: Key) -> Row:
+    """Columns id, name, hash, scopes, workspaces, made_at."""
+    scopes, workspaces = (pack(sorted(one)) for one in (key.scopes, key.workspaces))
+    return key.id, key.name, key.hash, scopes, workspaces, key.made_at
+
+
+def key_of(row: Row) -> Key:
+    """Columns id, name, hash, scopes, workspaces, made_at."""
+    id, name, hash, scopes, workspaces, made_at = row
+    return Key(
+        id=id,
+        name=name,
+        hash=hash,
+        scopes=frozenset(map(Scope, json.loads(scopes))),
+        workspaces=frozenset(json.loads(workspaces)),
+        made_at=made_at,
     )

@@ -5,6 +5,7 @@ CREATE CONSTRAINT rag_system IF NOT EXISTS FOR (n:System) REQUIRE n.id IS UNIQUE
 CREATE CONSTRAINT rag_workspace_name IF NOT EXISTS FOR (n:Workspace) REQUIRE (n.namespace, n.name) IS UNIQUE;
 CREATE CONSTRAINT rag_workspace_number IF NOT EXISTS FOR (n:Workspace) REQUIRE n.number IS UNIQUE;
 CREATE CONSTRAINT rag_queue IF NOT EXISTS FOR (n:Queue) REQUIRE n.workspace IS UNIQUE;
+CREATE CONSTRAINT rag_key IF NOT EXISTS FOR (n:Key) REQUIRE (n.namespace, n.id) IS UNIQUE;
 CREATE CONSTRAINT rag_chore IF NOT EXISTS FOR (n:Chore) REQUIRE (n.namespace, n.name) IS UNIQUE;
 
 CREATE CONSTRAINT rag_document IF NOT EXISTS FOR (n:Document) REQUIRE (n.workspace, n.id) IS UNIQUE;

@@ -1,0 +1,124 @@
+"""Who is let in where there are keys: whoever brings one that may do what a route does.
+
+A key comes as `Authorization: Bearer …` or as `X-API-Key`.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Final
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from rag_engine.access import Access
+from rag_engine.core.keys import Key
+from rag_engine.core.keys import Scope as Permission
+from rag_engine.errors import RagEngineError
+from rag_engine_api.problems import problem, problem_of, respond
+
+_OPEN: Final = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
+"""What is for everybody: it tells nothing of what is stored."""
+
+
+class AskForKeys:
+    """Lets in who brings a key that is known, before anything of the request's body is read.
+
+    Args:
+        app: What comes after; it finds the key in the request's state.
+        access: The keys.
+    """
+
+    def __init__(self, app: ASGIApp, *, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with its key, or refuse it."""
+        if scope["type"] != "http" or scope["path"] in _OPEN:
+            await self._app(scope, receive, send)
+            return
+        token = _token(Headers(scope=scope))
+        try:
+            key = await self._access.key_of(token) if token else None
+        except RagEngineError as error:
+            await respond(problem_of(error))(scope, receive, send)
+            return
+        if key is None:
+            refusal = problem(401, "unauthorized", _UNKNOWN if token else _MISSING)
+            headers = {"WWW-Authenticate": "Bearer"}
+            await respond(refusal, headers)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["key"] = key
+        await self._app(scope, receive, send)
+
+
+_MISSING: Final = "This server asks for a key. Bring one, as Authorization: Bearer …"
+_UNKNOWN: Final = "The key is not known, or was revoked. Bring another one."
+
+
+def _token(headers: Headers) -> str:
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "")
+
+
+# The two ways to send a key, for the description of the routes; the keys themselves are looked at
+# above.
+_SCHEMES: Final = (
+    HTTPBearer(auto_error=False, description="A key: `rag-…`."),
+    APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key."),
+)
+
+
+def _key(
+    request: Request,
+    bearer: Annotated[object, Depends(_SCHEMES[0])],
+    header: Annotated[object, Depends(_SCHEMES[1])],
+) -> Key | None:
+    return getattr(request.state, "key", None)
+
+
+KnownKey = Annotated[Key | None, Depends(_key)]
+"""Of a parameter: the key of a request, of whatever scope; `None` where none is asked for."""
+
+
+def _refuse(key: Key, needed: Permission, workspace: str | None) -> HTTPException:
+    may = " and ".join(sorted(key.scopes))
+    where = f" in {', '.join(sorted(key.workspaces))}" if key.workspaces else ""
+    there = f" in workspace {workspace!r}" if workspace is not None else ""
+    return HTTPException(
+        HTTPStatus.FORBIDDEN,
+        f"This needs the scope {str(needed)!r}{there}; the key {key.name!r} has {may}{where}. "
+        "Bring another one.",
+    )
+
+
+def _reads(request: Request, key: KnownKey) -> None:
+    _check(request, key, Permission.READ)
+
+
+def _writes(request: Request, key: KnownKey) -> None:
+    _check(request, key, Permission.WRITE)
+
+
+def _administers(request: Request, key: KnownKey) -> None:
+    _check(request, key, Permission.ADMIN)
+
+
+def _check(request: Request, key: Key | None, needed: Permission) -> None:
+    workspace = getattr(request.state, "workspace", None)
+    if key is not None and not key.allows(needed, workspace):
+        raise _refuse(key, needed, workspace)
+
+
+READS: Final = Depends(_reads)
+"""Among a route's dependencies: it reads a workspace."""
+
+WRITES: Final = Depends(_writes)
+"""Among a route's dependencies: it writes to a workspace."""
+
+ADMINISTERS: Final = Depends(_administers)
+"""Among a route's dependencies: it is the operator's."""

@@ -1,0 +1,44 @@
+"""Keys that let programs in: what each may do, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    READ = "read"  # ask, search, look at documents and at the graph
+    WRITE = "write"  # add, replace and delete documents, and edit the graph
+    ADMIN = "admin"  # everything, keys and workspaces too
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A key, without its secret.
+
+    Attributes:
+        id: Names it; it is no secret.
+        name: What its maker calls it.
+        hash: SHA-256 of its secret (hex). The secret is random, so nothing slower is needed.
+        scopes: What it may do; `admin` includes the others.
+        workspaces: Where; empty for all of them.
+        made_at: Seconds since the epoch.
+    """
+
+    id: str
+    name: str
+    hash: str
+    scopes: frozenset[Scope]
+    workspaces: frozenset[str] = frozenset()
+    made_at: float = 0.0
+
+    def allows(self, scope: Scope, workspace: str | None = None) -> bool:
+        """Whether it may be used so; without a workspace, for what belongs to none."""
+        if not self.scopes & {scope, Scope.ADMIN}:
+            return False
+        if not self.workspaces:
+            return True
+        # What belongs to no workspace is for those whose key is bound to none.
+        return workspace is not None and workspace in self.workspaces
