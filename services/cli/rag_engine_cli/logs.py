@@ -20,6 +20,10 @@ def log_to_stderr(level: str, *, tracebacks: bool) -> None:
     if level == "WARNING":
         handler.addFilter(_shown_otherwise)
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    if level != "DEBUG":
+        # Each connection that breaks or is given up is an error to the driver. What it means is
+        # said by ours, or nothing is wrong.
+        logging.getLogger("neo4j").setLevel(logging.CRITICAL)
 
 
 def _shown_otherwise(record: logging.LogRecord) -> bool:
