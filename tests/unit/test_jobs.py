@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from rag_engine.core.jobs import INTERNAL, MAX_ATTEMPTS, decide
-from rag_engine.errors import DocumentEmpty, ModelOverloaded, ModelUnavailable, StoreUnavailable
+from rag_engine.errors import (
+    BlobMissing,
+    DocumentEmpty,
+    ModelOverloaded,
+    ModelUnavailable,
+    StoreUnavailable,
+)
 
 AWAY = ModelUnavailable("The model is away. Start it.")
 
@@ -26,6 +32,15 @@ def test_the_pause_is_never_shorter_than_the_model_asked_for() -> None:
     assert decide(slow, source="a.md", attempt=1).retry_in == 60
     quick = ModelOverloaded("Too many requests. Wait.", retry_after=0.5)
     assert decide(quick, source="a.md", attempt=3).retry_in == 8
+
+
+def test_an_original_that_another_machine_may_have_is_looked_for_again() -> None:
+    gone = BlobMissing("There is no blob 'x'. Share the folder.")
+    decisions = [decide(gone, source="a.md", attempt=attempt) for attempt in (1, MAX_ATTEMPTS)]
+    assert [(one.code, one.retry_in) for one in decisions] == [
+        ("BlobMissing", 2),
+        ("BlobMissing", None),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from engines import small_engine
 from rag_engine import Engine, Version
+from rag_engine.adapters.blobs import FolderBlobs
 from rag_engine.errors import StoreCorrupt, StoreUnavailable
 from rag_engine.testing.faults import Fault, FaultKind, Faults, faulty, scripted
 from rag_engine_lightrag import pool as pools
@@ -110,6 +111,30 @@ async def test_a_workspace_in_trouble_does_not_keep_the_others_waiting(engine: E
     async with asyncio.timeout(20):
         await pool.run()
     assert sorted(ends.places) == ["bad", "good", "good", "good"]
+
+
+async def test_who_has_not_the_originals_leaves_the_work_to_others(
+    engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a machine whose shared folder is not mounted: it fails faster than others work."""
+    await fill(engine, "one", 12)
+    elsewhere = FolderBlobs(tmp_path / "not mounted")
+    pipeline = replace(engine.pipeline, blobs=elsewhere)
+    lost = WorkerPool(engine=replace(engine, blobs=elsewhere, pipeline=pipeline), concurrency=2)
+    losing = asyncio.create_task(lost.run())
+    async with asyncio.timeout(60):
+        while True:
+            await asyncio.sleep(0.01)
+            if "workspace 'one' is left aside" in caplog.text:
+                break
+        await WorkerPool(engine=engine, until_idle=True).run()
+    lost.stop()
+    await losing
+    assert "share this folder" in caplog.text
+    versions = await (await engine.workspace("one")).queue.versions()
+    assert [version.status for version in versions] == ["indexed"] * 12
+    assert max(version.attempt for version in versions) > 1
+    assert sum(version.attempt == 1 for version in versions) > 4  # it did not try them all
 
 
 async def test_a_stopped_pool_puts_back_what_it_holds(engine: Engine) -> None:

@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from rag_engine.core.models import Version
+from rag_engine.core.models import Version, VersionStatus
 from rag_engine.engine import Engine
-from rag_engine.errors import RagEngineError
+from rag_engine.errors import BlobMissing, RagEngineError
 from rag_engine.ingest.worker import Watch
 
 logger = logging.getLogger(__name__)
@@ -145,12 +145,21 @@ class WorkerPool:
 
     async def _attempt(self, name: str, lane: int) -> None:
         """Work on one version of a workspace; without any, it has no turn until the next look."""
-        watch = Watch(ended=lambda version: self.ended(name, version))
+        missing: list[BlobMissing] = []
+
+        def ended(version: Version) -> None:
+            self.ended(name, version)
+            if _has_no_original_here(version):
+                missing.append(BlobMissing(version.error))
+
         try:
             workspace = await self.engine.workspace(name)
-            found = await self.engine.worker.attempt(workspace, watch, lane=lane)
+            found = await self.engine.worker.attempt(workspace, Watch(ended=ended), lane=lane)
         except RagEngineError as error:
             self._put_aside(name, error)
+            return
+        if missing and not self.until_idle:
+            self._put_aside(name, missing[0])
             return
         self._aside.pop(name, None)
         if not found:
@@ -169,6 +178,14 @@ class WorkerPool:
     def _skip(self, name: str) -> None:
         if name in self._turns:
             self._turns.remove(name)
+
+
+def _has_no_original_here(version: Version) -> bool:
+    """Whether a version was put off for want of its original, which another machine may have.
+
+    Who cannot reach the shared folder fails faster than others work: it must not take all there is.
+    """
+    return version.status is VersionStatus.PENDING and version.error_code == BlobMissing.__name__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from rag_engine.errors import ModelOverloaded, RagEngineError
+from rag_engine.errors import BlobMissing, ModelOverloaded, RagEngineError
 
 MAX_ATTEMPTS: Final = 5
 INTERNAL: Final = "InternalError"
@@ -37,7 +37,8 @@ def decide(error: Exception, *, source: str, attempt: int) -> Decision:
     """Decide on a failed attempt.
 
     What may pass by itself is tried up to `MAX_ATTEMPTS` times, after pauses that double, and never
-    sooner than the model asked for. Nothing else is tried again.
+    sooner than the model asked for. So is an original that is not there: it may be on another
+    machine, or here once a shared folder is mounted. Nothing else is tried again.
 
     Args:
         error: What ended the attempt.
@@ -51,7 +52,7 @@ def decide(error: Exception, *, source: str, attempt: int) -> Decision:
         )
         return Decision(reason=reason)
     code = type(error).__name__
-    if not error.retryable:
+    if not error.retryable and not isinstance(error, BlobMissing):
         return Decision(reason=str(error), code=code)
     if attempt >= MAX_ATTEMPTS:
         return Decision(reason=f"{error} (given up after {attempt} attempts)", code=code)

@@ -174,12 +174,12 @@ class FolderBlobs:
     @contextmanager
     def _opened(self, hash: str) -> Iterator[io.BufferedReader]:
         if not _is_hash(hash):
-            raise _missing(hash)
+            raise _missing(hash, self._folder)
         try:
             with self._path(hash).open("rb") as file:
                 yield file
         except FileNotFoundError:
-            raise _missing(hash) from None
+            raise _missing(hash, self._folder) from None
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise _out_of_handles(str(self._path(hash)), error) from error
@@ -265,7 +265,9 @@ def _is_hash(name: str) -> bool:
     return _HASH.fullmatch(name) is not None
 
 
-def _missing(hash: str) -> BlobMissing:
+def _missing(hash: str, folder: Path) -> BlobMissing:
     return BlobMissing(
-        f"There is no blob {hash!r}. Restore it from a backup, or ingest the document again."
+        f"There is no blob {hash!r} in {str(folder)!r}. Where several machines share the store, let "
+        "them share this folder too; else restore the blob from a backup, or ingest the document "
+        "again."
     )
