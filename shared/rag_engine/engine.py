@@ -46,7 +46,7 @@ from rag_engine.ingest.embed import embed_names
 from rag_engine.ingest.heartbeat import Heart, ThreadHeart
 from rag_engine.ingest.parse import recall, recall_fact
 from rag_engine.ingest.pipeline import Pipeline
-from rag_engine.ingest.worker import Watch, Worker
+from rag_engine.ingest.worker import LEASE_SECONDS, Watch, Worker
 from rag_engine.ports.models import ChatModel, Message
 from rag_engine.ports.storage import Blobs, Control, DocumentPage, Reader, Stats, Workspace
 from rag_engine.retrieval.answer import Answer, AnswerEvent, answer
@@ -120,6 +120,7 @@ class Engine:
         budget: How much text an answer rests on when a question does not say.
         worker_name: Who holds the leases of this process.
         concurrency: Documents ingested at a time.
+        lease_seconds: How long what this process works on is left to it when nothing is heard of it.
         heart: Keeps the leases of this process alive.
         closers: What to close at the end, in order.
     """
@@ -131,6 +132,7 @@ class Engine:
     budget: Budget = field(default_factory=Budget)
     worker_name: str = "worker"
     concurrency: int = 4
+    lease_seconds: float = LEASE_SECONDS
     heart: Heart = field(default_factory=ThreadHeart)
     closers: tuple[Callable[[], object], ...] = ()
 
@@ -241,6 +243,7 @@ class Engine:
             name=self.worker_name,
             heart=self.heart,
             concurrency=self.concurrency,
+            lease_seconds=self.lease_seconds,
         )
 
     async def outcome(self, version: Version, workspace: str = DEFAULT_WORKSPACE) -> Version:

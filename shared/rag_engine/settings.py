@@ -68,6 +68,12 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(
         default=4, ge=1, le=64, description="Documents that are ingested at a time."
     )
+    worker_lease_seconds: float = Field(
+        default=60.0,
+        ge=10,
+        description="How long nothing may be heard of a worker on another machine before others go "
+        "on with what it had in hand, in seconds.",
+    )
     parser_max_bytes: int = Field(
         default=200 * 1024 * 1024, gt=0, description="Largest document, in bytes."
     )

@@ -56,6 +56,7 @@ def build(settings: Settings) -> Engine:
         budget=Budget(tokens=settings.context_tokens, passages=settings.context_passages),
         worker_name=f"{socket.gethostname()}:{os.getpid()}",
         concurrency=settings.worker_concurrency,
+        lease_seconds=settings.worker_lease_seconds,
         closers=(parser.aclose, embedder.close, *close_chat),
     )
 
