@@ -103,3 +103,26 @@ def test_a_long_tail_is_folded_in() -> None:
         strict=True,
     ):
         assert one.tolist() == other.tolist()
+
+
+@given(CHUNKS, st.lists(st.integers(0, 10), max_size=4), st.data())
+def test_a_compacted_graph_has_the_edges_of_what_stays(
+    chunks: list[dict[int, int]], cuts: list[int], data: st.DataObject
+) -> None:
+    stay = np.array([n for n in range(len(chunks)) if data.draw(st.booleans())], dtype=np.intp)
+    entities = np.array(sorted({e for n in stay for e in chunks[n]}), dtype=np.intp)
+    ids, everything = chunk_ids(len(chunks)), np.ones(len(stay), dtype=np.bool_)
+    graph = build(chunks, cuts).compacted(stay, entities, ids[stay])
+    offsets, targets, weights, degrees = graph.of_chunks(np.arange(len(stay)), everything, 3)
+    for place, n in enumerate(stay.tolist()):
+        shown = slice(offsets[place], offsets[place + 1])
+        edges = zip(entities[targets[shown]].tolist(), weights[shown].tolist(), strict=True)
+        assert list(edges) == ordered(chunks[n])[:3]
+        assert degrees[place] == len(chunks[n])
+    offsets, targets, _, _ = graph.of_entities(
+        np.arange(len(entities)), everything, ids[stay], ENTITIES + len(chunks)
+    )
+    for place, entity in enumerate(entities.tolist()):
+        edges = [(-chunks[n][entity], int(ids[n])) for n in stay.tolist() if entity in chunks[n]]
+        shown = slice(offsets[place], offsets[place + 1])
+        assert ids[stay][targets[shown]].tolist() == [id for _, id in sorted(edges)]

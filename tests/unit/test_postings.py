@@ -40,6 +40,27 @@ def test_scores_and_statistics_are_those_of_the_texts(
     assert index.scores(query, statistics).tolist() == pytest.approx(expected.tolist())
 
 
+@given(batches=st.lists(TEXTS, min_size=1, max_size=4), data=st.data())
+@pytest.mark.parametrize("tail", [0, 4, 20_000])
+def test_a_compacted_index_is_that_of_the_chunks_that_stay(
+    batches: list[list[str]], data: st.DataObject, tail: int
+) -> None:
+    texts = [text for batch in batches for text in batch]
+    stay = sorted(data.draw(st.sets(st.integers(0, max(len(texts) - 1, 0)))) & {*range(len(texts))})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postings, "_TAIL", tail)
+        index = Postings.empty()
+        for batch in batches:
+            index = index.extended(batch)
+        index = index.compacted(np.array(stay, dtype=np.intp)).extended(["new b"])
+    kept = [*(texts[row] for row in stay), "new b"]
+    query = ["a", "b", "c", "ä", "new", "x"]
+    statistics = index.statistics(query, np.ones(len(kept), dtype=np.bool_))
+    expected = bm25.score(query, kept, statistics)
+    assert index.scores(query, statistics).tolist() == pytest.approx(expected.tolist())
+    assert set(index.vocabulary) == {word for text in kept for word in text.split()}
+
+
 def test_an_older_index_does_not_see_what_was_added_later() -> None:
     older = Postings.empty().extended(["a b"])
     newer = older.extended(["b c"])

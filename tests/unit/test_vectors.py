@@ -57,6 +57,71 @@ def test_a_table_that_grew_and_shrank_equals_one_made_at_once(
     assert grown.tolist() == made.tolist()
 
 
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 40)), min_size=1, max_size=25))
+def test_tables_made_from_each_other_share_rows_and_see_their_own(
+    steps: list[tuple[int, int]],
+) -> None:
+    """Each step extends one of the tables there are, the newest or an older one, by some rows."""
+    tables = [VectorTable.of(np.zeros(0, np.int64), np.zeros((0, DIMENSIONS), np.float16))]
+    expected = [np.zeros((0, DIMENSIONS), np.float16)]
+    for number, (which, count) in enumerate(steps):
+        chosen = which % len(tables)
+        added = canonical(np.random.default_rng(number).standard_normal((count, DIMENSIONS)))
+        first = len(tables[chosen].ids)
+        ids = np.arange(first, first + count, dtype=np.int64)
+        tables.append(tables[chosen].extended(ids, added))
+        expected.append(np.concatenate((expected[chosen], added)))
+    for table, values in zip(tables, expected, strict=True):
+        assert np.array_equal(table.values, values)
+        codes = Codes.of(values)
+        assert np.array_equal(table.codes.negative, codes.negative)
+        assert np.array_equal(table.codes.large, codes.large)
+        assert np.array_equal(table.codes.count, codes.count)
+
+
+def test_a_table_grows_in_place_without_a_copy_of_what_is_there() -> None:
+    values = canonical(np.random.default_rng(1).standard_normal((1000, DIMENSIONS)))
+    table = VectorTable.of(np.arange(1000, dtype=np.int64), values)
+    for number in range(1000, 1050):
+        grown = table.extended(np.array([number]), values[:1])
+        assert np.shares_memory(grown.values, table.values)
+        table = grown
+
+
+def test_a_table_of_codes_alone_chooses_the_same_candidates() -> None:
+    values = canonical(np.random.default_rng(1).standard_normal((6000, 40)))
+    ids = np.arange(6000, dtype=np.int64)
+    whole = VectorTable.of(ids[:5000], values[:5000]).extended(ids[5000:], values[5000:])
+    coded = VectorTable.of(ids[:5000], values[:5000], coded=True)
+    coded = coded.extended(ids[5000:], values[5000:])
+    assert coded.values.shape == (6000, 0)
+    queries = canonical(np.random.default_rng(2).standard_normal((3, 40))).astype(np.float32)
+    for one, other in zip(
+        whole.candidates(queries, 10, whole.alive),
+        coded.candidates(queries, 10, coded.alive),
+        strict=True,
+    ):
+        assert 0 < len(one) < 6000
+        assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_a_compacted_table_has_the_living_rows_alone_and_grows(coded: bool) -> None:
+    values = canonical(np.random.default_rng(4).standard_normal((30, DIMENSIONS)))
+    ids = np.arange(100, 130, dtype=np.int64)[::-1]
+    table = VectorTable.of(ids[:20], values[:20], coded=coded).without(np.arange(0, 20, 3))
+    table = table.compacted().extended(ids[20:], values[20:])
+    stay = np.array([row for row in range(30) if row >= 20 or row % 3])
+    made = VectorTable.of(ids[stay], values[stay], coded=coded)
+    assert np.array_equal(table.ids, made.ids)
+    assert np.array_equal(table.values, made.values)
+    assert np.array_equal(table.codes.large, made.codes.large)
+    assert np.array_equal(table.codes.negative, made.codes.negative)
+    assert np.array_equal(table.codes.count, made.codes.count)
+    assert np.array_equal(table.rows(ids), made.rows(ids))
+    assert table.alive.all()
+
+
 def test_an_id_that_went_and_came_back_is_found_at_its_new_row() -> None:
     values = canonical(np.eye(2, DIMENSIONS))
     ids = np.array([5], dtype=np.int64)

@@ -151,6 +151,21 @@ class MentionGraph:
             forward, _reversed(forward, 0, chunk_ids, entities), _no_edges(), chunks
         )
 
+    def compacted(self, chunks: Positions, entities: Positions, chunk_ids: Ids) -> MentionGraph:
+        """This graph with some of its nodes alone, counted anew in their order.
+
+        Args:
+            chunks: Rows of the chunks that stay, ascending.
+            entities: Rows of the entities that stay, ascending; all that these chunks mention.
+            chunk_ids: Ids of the chunks that stay.
+        """
+        counts = self.forward.lengths(chunks)
+        _, places = self.forward.gather(chunks, counts)
+        targets = np.searchsorted(entities, self.forward.targets[places])
+        weights = self.forward.weights[places]
+        nothing = MentionGraph.empty()
+        return nothing.extended(counts, targets, weights, chunk_ids, len(entities))
+
     def of_chunks(
         self, rows: Positions, visible: Mask, most: int
     ) -> tuple[npt.NDArray[np.int64], Positions, npt.NDArray[np.int32], npt.NDArray[np.int64]]:

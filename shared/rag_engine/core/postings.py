@@ -91,6 +91,23 @@ class Postings:
             bulk, tail = _joined(bulk, tail), _none()
         return Postings(number, np.concatenate((self.lengths, lengths)), bulk, tail)
 
+    def compacted(self, rows: Positions) -> Postings:
+        """An index of some of the chunks alone, counted anew in their order, and of their words.
+
+        Args:
+            rows: Of the chunks that stay, ascending.
+        """
+        postings = _joined(self._bulk, self._tail)
+        place = np.full(len(self.lengths), -1, dtype=np.int32)
+        place[rows] = np.arange(len(rows), dtype=np.int32)
+        stay = place[postings.chunks] >= 0
+        numbers, words = np.unique(postings.words()[stay], return_inverse=True)
+        known = list(self.vocabulary)
+        vocabulary = {known[number]: place for place, number in enumerate(numbers.tolist())}
+        chunks, counts = place[postings.chunks[stay]], postings.counts[stay]
+        bulk = _Sorted.of(words.astype(np.int32), chunks, counts)
+        return Postings(vocabulary, self.lengths[rows], bulk, _none())
+
     def of(self, word: str) -> tuple[Positions, npt.NDArray[np.intp]]:
         """The chunks that hold a word, and how often each does."""
         number = self.vocabulary.get(word)

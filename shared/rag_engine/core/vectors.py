@@ -12,8 +12,9 @@ Two bits keep what one loses: of the 10 nearest among 4,065 passages of 384 dime
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -35,6 +36,12 @@ _FACTOR: Final = 16
 _SPARSE: Final = 4
 _LARGE: Final = 0.67
 """Median magnitude of a standard normal variable: half of all dimensions count as large."""
+
+_SPARE: Final = 8
+"""This part of a table's size is the space behind it. What was never written takes no memory."""
+
+_BLOCK: Final = 65_536
+"""Vectors that are encoded at a time."""
 
 _MAGNITUDE: Final = np.uint16(0x7FFF)
 
@@ -82,14 +89,6 @@ class Codes:
     def __getitem__(self, rows: Positions | slice) -> Codes:
         return Codes(self.negative[:, rows], self.large[:, rows], self.count[rows])
 
-    def joined(self, other: Codes) -> Codes:
-        """These codes followed by others."""
-        return Codes(
-            np.concatenate((self.negative, other.negative), axis=1),
-            np.concatenate((self.large, other.large), axis=1),
-            np.concatenate((self.count, other.count)),
-        )
-
     def similarity(self, query: Codes) -> npt.NDArray[np.int32]:
         """Estimated inner product with one query, up to scale; shape `(n,)`.
 
@@ -122,13 +121,81 @@ def _planes(bits: Mask) -> Words:
     return np.ascontiguousarray(padded.view(np.uint64).T)
 
 
+class _Room:
+    """Where tables have their rows, with space behind them.
+
+    Each table sees the first so many rows, and those are never changed. So the newest table grows in
+    place, and tables that were made from each other share all they have in common: a write costs
+    what it adds, not a copy of everything.
+    """
+
+    def __init__(self, dimensions: int, size: int, *, coded: bool) -> None:
+        words = -(-dimensions // 64)
+        self.coded = coded
+        self._dimensions = dimensions
+        self._values = np.empty((size, 0 if coded else dimensions), dtype=np.float16)
+        self._codes = Codes(
+            np.empty((words, size), dtype=np.uint64),
+            np.empty((words, size), dtype=np.uint64),
+            np.empty(size, dtype=np.int32),
+        )
+        self._used = 0
+        self._lock = threading.Lock()
+
+    def seen(self, rows: int) -> tuple[Float16, Codes]:
+        """The first rows."""
+        return self._values[:rows], self._codes[:rows]
+
+    def extended(self, rows: int, values: Float16) -> _Room:
+        """A room with vectors behind the first `rows`: this one, unless something is there."""
+        total = rows + len(values)
+        room = self
+        if not self._claimed(rows, total):
+            room = _Room(self._dimensions, total + total // _SPARE, coded=self.coded)
+            room._used = total
+            room._write(0, *self.seen(rows))
+        for first in range(0, len(values), _BLOCK):
+            block = values[first : first + _BLOCK]
+            room._write(rows + first, block, Codes.of(block))
+        return room
+
+    def picked(self, rows: Positions) -> _Room:
+        """A room with some of the rows, in the order given."""
+        room = _Room(self._dimensions, len(rows) + len(rows) // _SPARE, coded=self.coded)
+        room._used = len(rows)
+        for first in range(0, len(rows), _BLOCK):
+            block = rows[first : first + _BLOCK]
+            room._write(first, self._values[block], self._codes[block])
+        return room
+
+    def _claimed(self, rows: int, total: int) -> bool:
+        # Not waited for: who holds it is extending the same table, from another thread.
+        if total > len(self._values) or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            free = self._used == rows
+            self._used = total if free else self._used
+            return free
+        finally:
+            self._lock.release()
+
+    def _write(self, first: int, values: Float16, codes: Codes) -> None:
+        place = slice(first, first + len(values))
+        if not self.coded:
+            self._values[place] = values
+        self._codes.negative[:, place] = codes.negative
+        self._codes.large[:, place] = codes.large
+        self._codes.count[place] = codes.count
+
+
 @dataclass(frozen=True, slots=True)
 class VectorTable:
     """Vectors by id, as of one moment; changing it makes another table.
 
     Attributes:
         ids: Shape `(n,)`. An id that was removed and added again stands twice, once alive.
-        values: Shape `(n, dimensions)`.
+        values: Shape `(n, dimensions)`; `(n, 0)` in a table that keeps codes alone, an eighth of the
+            memory: its `candidates` are scored by who has the values.
         alive: Shape `(n,)`: which rows still count.
         order: Rows in ascending order of their ids.
     """
@@ -138,27 +205,30 @@ class VectorTable:
     codes: Codes
     alive: Mask
     order: Positions
+    _room: _Room = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, ids: Ids, values: Float16) -> VectorTable:
-        """A table of vectors of shape `(n, dimensions)`."""
+    def of(cls, ids: Ids, values: Float16, *, coded: bool = False) -> VectorTable:
+        """A table of vectors of shape `(n, dimensions)`, or with `coded` of their codes alone."""
+        room = _Room(values.shape[1], 0, coded=coded).extended(0, values)
         alive = np.ones(len(ids), dtype=np.bool_)
-        return cls(ids, values, Codes.of(values), alive, np.argsort(ids, kind="stable"))
+        return cls(ids, *room.seen(len(ids)), alive, np.argsort(ids, kind="stable"), room)
 
     def extended(self, ids: Ids, values: Float16) -> VectorTable:
         """This table with more rows at its end."""
         if not len(ids):
             return self
         if not len(self.ids):
-            return VectorTable.of(ids, values)
+            return VectorTable.of(ids, values, coded=self._room.coded)
+        room = self._room.extended(len(self.ids), values)
         rows = np.argsort(ids, kind="stable")
         places = np.searchsorted(self.ids, ids[rows], side="right", sorter=self.order)
         return VectorTable(
             np.concatenate((self.ids, ids)),
-            np.concatenate((self.values, values)),
-            self.codes.joined(Codes.of(values)),
+            *room.seen(len(self.ids) + len(ids)),
             np.concatenate((self.alive, np.ones(len(ids), dtype=np.bool_))),
             np.insert(self.order, places, rows + len(self.ids)),
+            room,
         )
 
     def without(self, rows: Positions) -> VectorTable:
@@ -168,6 +238,13 @@ class VectorTable:
         alive = self.alive.copy()
         alive[rows] = False
         return replace(self, alive=alive)
+
+    def compacted(self) -> VectorTable:
+        """A table of the living rows alone, in their order."""
+        rows = np.flatnonzero(self.alive)
+        room = self._room.picked(rows)
+        ids, alive = self.ids[rows], np.ones(len(rows), dtype=np.bool_)
+        return VectorTable(ids, *room.seen(len(rows)), alive, np.argsort(ids, kind="stable"), room)
 
     def rows(self, ids: Ids) -> Positions:
         """The living row of each id, or -1."""
@@ -199,16 +276,19 @@ class VectorTable:
             allowed: Shape `(n,)`: rows that may be returned; `None` for all.
         """
         visible = self.alive if allowed is None else self.alive & allowed
+        found = []
+        for query, chosen in zip(queries, self.candidates(queries, k, visible), strict=True):
+            found.append(best(self.ids[chosen], scores(self.values[chosen], query), k))
+        return found
+
+    def candidates(self, queries: Float32, k: int, visible: Mask) -> list[Positions]:
+        """The visible rows among which the `k` nearest to each query are, by their codes."""
         rows = np.flatnonzero(visible)
         wanted = max(_LEAST, _FACTOR * k)
-        found = []
-        for position, query in enumerate(queries):
-            chosen = rows
-            if len(rows) > max(SMALL, wanted):
-                encoded = Codes.of(queries[position : position + 1].astype(np.float16))
-                chosen = self._near(encoded, rows, visible, wanted)
-            found.append(best(self.ids[chosen], self._score(chosen, query), k))
-        return found
+        if len(rows) <= max(SMALL, wanted):
+            return [rows] * len(queries)
+        encoded = [Codes.of(query[None, :].astype(np.float16)) for query in queries]
+        return [self._near(query, rows, visible, wanted) for query in encoded]
 
     def _near(self, query: Codes, rows: Positions, visible: Mask, m: int) -> Positions:
         """The visible rows whose codes are nearest: about `m` of them."""
@@ -219,11 +299,13 @@ class VectorTable:
         estimates[~visible] = np.iinfo(np.int32).min
         return _largest(estimates, m)
 
-    def _score(self, rows: Positions, query: Float32) -> Scores:
-        # Row by row sums, not a matrix product: BLAS rounds differently for other batch shapes.
-        values = np.take(_WIDENED, self.values.view(np.uint16)[rows])
-        scores: Scores = np.einsum("ij,j->i", values, query).astype(np.float64)
-        return scores
+
+def scores(values: Float16, query: Float32) -> Scores:
+    """What vectors of shape `(n, dimensions)` score against a query of shape `(dimensions,)`."""
+    # Row by row sums, not a matrix product: BLAS rounds differently for other batch shapes.
+    widened = np.take(_WIDENED, values.view(np.uint16))
+    found: Scores = np.einsum("ij,j->i", widened, query).astype(np.float64)
+    return found
 
 
 def _largest(estimates: npt.NDArray[np.int32], m: int) -> Positions:
