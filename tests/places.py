@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -82,22 +82,28 @@ class SqlitePlace:
 
 
 class Neo4jPlace:
-    """Workspaces in a namespace of their own on the server of this run."""
+    """Workspaces in a namespace of their own on the server of this run.
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    With `exact_chunks` they have indexes and, beyond so many passages, are searched through these.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, *, exact_chunks: int | None = None) -> None:
         del folder
-        self._address = neo4j_address()
+        self.address = neo4j_address()
+        self.namespace = uuid4().hex
         self._clock = clock
-        self._namespace = uuid4().hex
+        self._how: dict[str, Any] = {"indexed": False}
+        if exact_chunks is not None:
+            self._how = {"indexed": True, "exact_chunks": exact_chunks}
 
     def __call__(self, *, model: str = MODEL, dimensions: int = DIMENSIONS) -> Control:
         return Neo4jControl(
-            self._address,
+            self.address,
             model=model,
             dimensions=dimensions,
-            namespace=self._namespace,
+            namespace=self.namespace,
             clock=self._clock,
-            indexed=False,
+            **self._how,
         )
 
     async def pass_time(self, seconds: float) -> None:

@@ -148,6 +148,13 @@ class Settings(BaseSettings):
         description="How long what was replaced or deleted stays in the database for questions "
         "that began before, in seconds.",
     )
+    neo4j_exact_chunks: int = Field(
+        default=1_000_000,
+        ge=0,
+        validation_alias="NEO4J_EXACT_CHUNKS",
+        description="Up to how many passages of a workspace are searched exactly, with their vectors "
+        "in memory. Beyond, Neo4j's vector index gives the candidates, and answers say so.",
+    )
     api_host: str = Field(
         default="127.0.0.1", description="The address that `rag-engine serve` listens on."
     )

@@ -98,7 +98,11 @@ def control_of(settings: Settings, *, model: str, dimensions: int) -> Control:
         transaction_seconds=settings.neo4j_transaction_seconds,
     )
     return Neo4jControl(
-        address, model=model, dimensions=dimensions, kept_seconds=settings.neo4j_kept_seconds
+        address,
+        model=model,
+        dimensions=dimensions,
+        kept_seconds=settings.neo4j_kept_seconds,
+        exact_chunks=settings.neo4j_exact_chunks,
     )
 
 

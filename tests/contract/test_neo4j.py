@@ -17,7 +17,7 @@ import pytest
 from neo4j import AsyncGraphDatabase, exceptions
 
 import places
-from rag_engine.adapters.neo4j import Neo4jControl, connection, outdated
+from rag_engine.adapters.neo4j import Neo4jControl, arrivals, connection, outdated
 from rag_engine.adapters.neo4j.connection import Connection
 from rag_engine.adapters.neo4j.migrations import LATEST, migrate
 from rag_engine.adapters.neo4j.queries import CYPHER, for_workspace
@@ -242,17 +242,21 @@ async def test_aggregates_that_changed_since_are_worked_out_from_the_view(
 @pytest.fixture
 def between(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """What to do before the next statement of a name, and after each of it (`name:always`)."""
-    rows, todo = connection._Begun.rows, dict[str, list[Any]]()
+    todo = dict[str, list[Any]]()
 
-    async def rows_and_more(self: Any, query: str, /, **parameters: Any) -> Any:
-        for act in todo.pop(query, []):
-            await act()
-        found = await rows(self, query, **parameters)
-        for act in todo.get(f"{query}:always", []):
-            await act()
-        return found
+    def watched(plain: Any) -> Any:
+        async def watching(self: Any, query: str, /, **parameters: Any) -> Any:
+            for act in todo.pop(query, []):
+                await act()
+            found = await plain(self, query, **parameters)
+            for act in todo.get(f"{query}:always", []):
+                await act()
+            return found
 
-    monkeypatch.setattr(connection._Begun, "rows", rows_and_more)
+        return watching
+
+    monkeypatch.setattr(connection._Begun, "rows", watched(connection._Begun.rows))
+    monkeypatch.setattr(Connection, "run", watched(Connection.run))
     return todo
 
 
@@ -381,6 +385,35 @@ async def test_what_is_removed_while_it_is_read_does_not_go_unnoticed(
     seen = await observed(behind)
     fresh = await opening().open("default")
     assert differences(await observed(fresh), seen) == []
+
+
+async def test_what_goes_while_much_is_read_costs_no_second_reading(
+    opening: Callable[..., Neo4jControl],
+    between: dict[str, list[Any]],
+    sent: Sent,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Page by page: the names of what is gone by then are missing, the pages before are kept."""
+    monkeypatch.setattr(arrivals, "_PAGE", 2)
+    workspace = await opening().open("default", create=True)
+    behind = await opening(count=Sent()).open("default")
+    both = Draft(id="both", passages=(Passage(text="x", extraction=told("Ann", "Zoe")),) * 5)
+    await ingest(workspace, A, both, mentioning("zoe", "Zoe"), mentioning("bo", "Bo"))
+
+    async def delete() -> None:
+        await workspace.store.delete(["both", "zoe"])
+        await ingest(workspace, mentioning("again", "Zoe"), mentioning("late", "Lo"))
+        await workspace.store.delete(["bo"])
+
+    between["name_vectors"] = [delete]
+    seen = await observed(behind)
+    pages = behind.store._connection._count.names.count("chunks_between")  # type: ignore[attr-defined]
+    assert pages == 10 // 2 + 1 + 1 + 1
+    fresh = await opening().open("default")
+    assert differences(await observed(fresh), seen) == []
+    monkeypatch.setattr(arrivals, "_PAGE", 5_000)
+    whole = await opening().open("default")
+    assert differences(await observed(whole), seen) == []
 
 
 async def test_writes_in_each_others_way_are_run_again_and_add_up(

@@ -31,7 +31,7 @@ from hypothesis.stateful import (
 )
 
 import places
-from rag_engine.adapters.neo4j import filters
+from rag_engine.adapters.neo4j import arrivals, filters
 from rag_engine.adapters.neo4j import resident as neo4j_resident
 from rag_engine.adapters.sqlite import resident, store
 from rag_engine.core import mentions, postings
@@ -416,6 +416,7 @@ def thresholds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(mentions, "_TAIL", 3)
         monkeypatch.setattr(postings, "_TAIL", 3)
         monkeypatch.setattr(filters, "_REMEMBERED", 2)
+        monkeypatch.setattr(arrivals, "_PAGE", 2)
     return str(request.param)
 
 

@@ -8,7 +8,10 @@ import pytest
 
 from engines import small_engine
 from rag_engine import Engine, Question
+from rag_engine.adapters.sqlite.reader import SqliteReader
 from rag_engine.errors import InvalidRequest
+from rag_engine.retrieval.plan import MODES
+from rag_engine.retrieval.retrieve import APPROXIMATE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,3 +87,13 @@ async def test_what_is_found_is_scored_relative_to_the_best(engine: Engine) -> N
     assert scores == sorted(scores, reverse=True)
     assert min(scores) >= 0.0
     await engine.aclose()
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_an_approximate_search_is_told(
+    engine: Engine, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Question(text="Who composed The Glass Harbour?", mode=mode)
+    assert APPROXIMATE not in (await engine.query(asked)).warnings
+    monkeypatch.setattr(SqliteReader, "exact", False)
+    assert APPROXIMATE in (await engine.query(asked)).warnings

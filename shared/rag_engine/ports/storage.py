@@ -132,6 +132,11 @@ class Reader(Protocol):
         """The workspace's write counter in this view; equal counters mean equal content."""
         ...
 
+    @property
+    def exact(self) -> bool:
+        """Whether dense search looks at every visible node, as it does up to a size that is set."""
+        ...
+
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         """Documents by id."""
         ...
@@ -196,7 +201,7 @@ class Reader(Protocol):
     async def search_dense(
         self, kind: NodeKind, queries: Vectors, k: int, *, filter: Filter | None = None
     ) -> list[Hits]:
-        """The `k` visible nodes nearest to each query by cosine, by an exact scan.
+        """The `k` visible nodes nearest to each query by cosine, by an exact scan if `exact`.
 
         Chunks have the vector of their text, entities that of their key; an entity whose vector
         was never written is not found. Scores are dot products, computed in float32, of the query

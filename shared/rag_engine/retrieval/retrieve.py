@@ -8,7 +8,7 @@ result except the word statistics of the workspace.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -21,6 +21,12 @@ from rag_engine.retrieval.rank import rank
 if TYPE_CHECKING:
     from rag_engine.core.filters import Filter
     from rag_engine.ports.models import Embedder
+
+
+APPROXIMATE: Final = (
+    "The workspace is so large that an approximate index gave the passages nearest in meaning: some "
+    "may be missing."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +61,10 @@ async def retrieve(
     if asked.dense:
         [vector] = await embedder.embed([_fitting(question, embedder)], "query")
     hits = await search(reader, asked, vector, k=k, filter=filter)
-    return Retrieved(hits=hits, warnings=asked.warnings)
+    warnings = asked.warnings
+    if asked.dense and not reader.exact:
+        warnings = (*warnings, APPROXIMATE)
+    return Retrieved(hits=hits, warnings=warnings)
 
 
 async def search(

@@ -57,6 +57,11 @@ class MemoryReader:
     def counter(self) -> int:
         return self._tables.counter
 
+    @property
+    def exact(self) -> bool:
+        """See `Reader.exact`."""
+        return True
+
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         return [self._tables.documents.get(id) for id in ids]
 

@@ -30,6 +30,7 @@ from rag_engine.telemetry import events
 logger = logging.getLogger(__name__)
 
 KEPT_SECONDS: Final = 600.0
+EXACT_CHUNKS: Final = 1_000_000
 _LEAVE_SECONDS: Final = 4.0
 """Nobody who ends a process waits for a server that is not there for longer."""
 
@@ -44,8 +45,10 @@ class Neo4jControl:
         namespace: Sets workspaces of several installations in one database apart.
         clock: Seconds since the epoch, by which leases run out; by default the database's.
         kept_seconds: How long what was replaced or deleted can still be read by who began before.
-        indexed: Whether workspaces get a vector index and a full-text index for people's own
-            Cypher. No answer depends on them.
+        exact_chunks: Up to how many passages of a workspace a process holds vectors in memory, and
+            searches them exactly. Beyond, Neo4j's vector index gives the candidates.
+        indexed: Whether workspaces get a vector index and a full-text index, for people's own
+            Cypher and for workspaces beyond `exact_chunks`. No other answer depends on them.
         count: Called with the name of each statement that is sent, for measurements.
     """
 
@@ -58,6 +61,7 @@ class Neo4jControl:
         namespace: str = "",
         clock: Clock = None,
         kept_seconds: float = KEPT_SECONDS,
+        exact_chunks: int = EXACT_CHUNKS,
         indexed: bool = True,
         count: Callable[[str], object] = lambda name: None,
     ) -> None:
@@ -67,6 +71,7 @@ class Neo4jControl:
         self._namespace = namespace
         self._clock = clock
         self._kept_seconds = kept_seconds
+        self._exact_chunks = exact_chunks
         self._indexed = indexed
         self._process = uuid4().hex
         self._opened: dict[str, Workspace] = {}
@@ -181,6 +186,7 @@ class Neo4jControl:
                 dimensions=self._dimensions,
                 clock=self._clock,
                 kept_seconds=self._kept_seconds,
+                exact_chunks=self._exact_chunks,
             ),
             queue=Neo4jQueue(self._connection, number, clock=self._clock, process=self._process),
         )

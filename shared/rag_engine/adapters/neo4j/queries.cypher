@@ -497,24 +497,26 @@ RETURN c.version AS version, c.vector AS vector, c.extraction AS extraction,
 MATCH (w:Workspace {number: $workspace}) RETURN w.state AS state;
 
 // name: chunks_between
-MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.shown_at > $since AND c.shown_at <= $upto
-  AND (c.gone_at IS NULL OR c.gone_at > $upto)
-RETURN c.row AS row, c.id AS id, c.version AS version, c.lexemes AS lexemes, c.vector AS vector,
-       c.mentions AS mentions, c.assertions AS assertions
-ORDER BY row;
+MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.shown_at >= $after AND c.shown_at <= $upto
+  AND (c.shown_at > $after OR c.row + 0 > $row) AND (c.gone_at IS NULL OR c.gone_at > $upto)
+WITH c ORDER BY c.workspace, c.shown_at, c.row LIMIT $limit
+RETURN c.shown_at AS shown_at, c.row AS row, c.id AS id, c.version AS version, c.lexemes AS lexemes,
+       CASE WHEN $vectors THEN c.vector ELSE null END AS vector, c.mentions AS mentions,
+       c.assertions AS assertions
+ORDER BY shown_at, row;
 
 // name: changes_between
 MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.gone_at > $since AND c.gone_at <= $upto
   AND c.shown_at <= $since
-RETURN 'chunk gone' AS what, c.row AS row, null AS document, null AS fields
+RETURN 'chunk gone' AS what, c.row AS row, null AS document, null AS fields, null AS chunks
 UNION ALL
 MATCH (v:VersionRecord) WHERE v.workspace = $workspace AND v.gone_at > $since AND v.gone_at <= $upto
   AND v.shown_at <= $since
-RETURN 'version gone' AS what, v.row AS row, v.document_id AS document, null AS fields
+RETURN 'version gone' AS what, v.row AS row, v.document_id AS document, null AS fields, null AS chunks
 UNION ALL
 MATCH (v:VersionRecord) WHERE v.workspace = $workspace AND v.shown_at > $since AND v.shown_at <= $upto
   AND (v.gone_at IS NULL OR v.gone_at > $upto)
-RETURN 'version' AS what, v.row AS row, v.document_id AS document, v.fields AS fields;
+RETURN 'version' AS what, v.row AS row, v.document_id AS document, v.fields AS fields, v.chunks AS chunks;
 
 // name: edits_at
 MATCH (x:Edit) WHERE x.workspace = $workspace AND x.id IS NOT NULL AND x.shown_at <= $upto
@@ -526,6 +528,19 @@ UNWIND $ids AS id MATCH (e:Entity {workspace: $workspace, id: id})
 RETURN e.id AS id, e.vector AS vector;
 
 // ---------------------------------------------------------------- what readers ask for
+
+// name: nearest_chunks
+CALL { CALL db.index.vector.queryNodes('rag_chunks_w0', $count, $vector) YIELD node, score
+       RETURN collect({id: node.id, vector: node.vector, score: score}) AS found }
+MATCH (w:Workspace {number: $workspace}) RETURN found, w.state[0] AS counter;
+
+// name: gone_since
+MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.gone_at > $counter
+RETURN c.id AS id, c.vector AS vector;
+
+// name: chunk_vectors
+UNWIND $rows AS row MATCH (c:ChunkRecord {workspace: $workspace, row: row})
+RETURN c.row AS row, c.vector AS vector;
 
 // name: model
 MATCH (w:Workspace {number: $workspace}) RETURN w.model AS model;

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from rag_engine.adapters.neo4j.connection import Connection, Row
+from rag_engine.adapters.neo4j.distant import Distant, kept_no_more
 from rag_engine.adapters.neo4j.filters import Matches
 from rag_engine.adapters.neo4j.records import chunk_of, document_of, extraction_of, seen_of
 from rag_engine.adapters.neo4j.resident import Resident
@@ -27,7 +28,7 @@ from rag_engine.core.ids import ChunkId, EntityId, entity_id
 from rag_engine.core.models import Assertion, Chunk, Document, Entity, Extraction, Mention, Relation
 from rag_engine.core.names import entity_key
 from rag_engine.core.vectors import Mask, best
-from rag_engine.errors import ModelMismatch, StoreUnavailable
+from rag_engine.errors import ModelMismatch
 from rag_engine.ports.storage import (
     MAX_NEIGHBOURS,
     Adjacency,
@@ -58,11 +59,17 @@ class Neo4jReader:
         self._workspace = workspace
         self._resident = resident
         self._matches = matches
+        self._distant = Distant(self._rows, resident)
 
     @property
     def counter(self) -> int:
         """The write counter of this view."""
         return self._resident.state.counter
+
+    @property
+    def exact(self) -> bool:
+        """See `Reader.exact`."""
+        return self._resident.exact
 
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         """See `Reader.documents`."""
@@ -164,14 +171,18 @@ class Neo4jReader:
         self, kind: NodeKind, queries: Vectors, k: int, *, filter: Filter | None = None
     ) -> list[Hits]:
         """See `Reader.search_dense`."""
-        table = self._resident.table(kind)
-        if queries.shape[1] != table.values.shape[1]:
+        dimensions = self._resident.dimensions
+        if queries.shape[1] != dimensions:
             raise ModelMismatch(
                 f"The query has {queries.shape[1]} dimensions, the workspace's vectors have "
-                f"{table.values.shape[1]}. Ask with the model that made them."
+                f"{dimensions}. Ask with the model that made them."
             )
         visible = await self._visible(kind, filter)
-        found = await asyncio.to_thread(table.search, queries, k, visible)
+        if self.exact:
+            table = self._resident.table(kind)
+            found = await asyncio.to_thread(table.search, queries, k, visible)
+        else:
+            found = await self._distant.search(kind, queries, k, visible)
         return [Hits(ids=ids, scores=scores) for ids, scores in found]
 
     async def search_text(
@@ -217,7 +228,9 @@ class Neo4jReader:
 
     async def vectors(self, kind: NodeKind, ids: Ids) -> Vectors:
         """See `Reader.vectors`."""
-        return self._resident.table(kind).vectors(ids)
+        if self.exact:
+            return self._resident.table(kind).vectors(ids)
+        return await self._distant.vectors(kind, ids)
 
     async def stats(self) -> Stats:
         """See `Reader.stats`."""
@@ -276,10 +289,7 @@ class Neo4jReader:
         listed = await self._rows(query, rows=rows)
         found = {row_of(one): one for one in listed}
         if len(found) < len(set(rows)):
-            raise StoreUnavailable(
-                "What was read was replaced or deleted so long ago that it is not kept any more. "
-                "Ask again."
-            )
+            raise kept_no_more()
         return [found[row] for row in rows]
 
     async def _documents(self, rows: Sequence[int]) -> dict[str, Document]:

@@ -19,9 +19,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction
+from rag_engine.adapters.neo4j.arrivals import Arrivals, Names, arrivals, names_of
+from rag_engine.adapters.neo4j.connection import Connection, Row
 from rag_engine.adapters.neo4j.filters import Rows
-from rag_engine.adapters.neo4j.records import EDGE, edit_of
+from rag_engine.adapters.neo4j.records import edit_of
 from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.mentions import MentionGraph
 from rag_engine.core.postings import Postings
@@ -37,9 +38,12 @@ _MASKS: Final = 64
 
 _WASTE: Final = 0.3
 _MANY: Final = 1000
-"""Share of dead rows above which everything is read anew, when there are many."""
+"""Share of dead rows above which they are thrown out, when there are many."""
 
 _ATTEMPTS: Final = 20
+
+_FEWER: Final = 0.9
+"""Vectors are held again when there are so many times fewer passages than the most for that."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -61,11 +65,6 @@ class State:
     removed: int
 
 
-async def read_state(transaction: Transaction) -> State:
-    """The state of a workspace as of now."""
-    return _only(await transaction.rows("state"))
-
-
 def _only(rows: Sequence[Row]) -> State:
     if not rows:
         raise StoreUnavailable(
@@ -85,6 +84,8 @@ class Resident:
     """What is visible at `state.counter`.
 
     Attributes:
+        exact: Whether vectors are held; else the names' codes alone, and the rest is `Distant`.
+        dimensions: Of the vectors.
         edits: Those in force, by the time they were made, then by id.
         documents: Row of the visible version of each document.
         fields: Names of the metadata fields of each visible version, by row.
@@ -95,6 +96,8 @@ class Resident:
     """
 
     state: State
+    exact: bool
+    dimensions: int
     edits: tuple[ActiveEdit, ...]
     documents: Mapping[str, int]
     fields: Mapping[int, tuple[str, ...]]
@@ -108,27 +111,29 @@ class Resident:
     masks: dict[tuple[NodeKind, str], Mask] = field(default_factory=dict)
 
     @classmethod
-    def empty(cls, dimensions: int) -> Resident:
+    def empty(cls, dimensions: int, *, exact: bool = True) -> Resident:
         """The state before the first write."""
         none = np.zeros(0, dtype=np.int64)
-        nothing = VectorTable.of(none, np.zeros((0, dimensions), dtype=np.float16))
+        vectors = np.zeros((0, dimensions), dtype=np.float16)
         return cls(
             state=State(counter=0, relations=0, edited=0, removed=0),
+            exact=exact,
+            dimensions=dimensions,
             edits=(),
             documents={},
             fields={},
             chunk_rows=none,
             chunk_versions=none,
             chunk_assertions=none,
-            chunks=nothing,
-            entities=nothing,
+            chunks=VectorTable.of(none, vectors if exact else vectors[:, :0]),
+            entities=VectorTable.of(none, vectors, coded=not exact),
             graph=MentionGraph.empty(),
             postings=Postings.empty(),
         )
 
     @property
     def wasteful(self) -> bool:
-        """Whether so many rows are dead that reading everything anew is better."""
+        """Whether so many rows are dead that it is better to do without them."""
         rows = len(self.chunks.ids) + len(self.entities.ids)
         alive = np.count_nonzero(self.chunks.alive) + np.count_nonzero(self.entities.alive)
         return rows > _MANY and rows - int(alive) > _WASTE * rows
@@ -181,8 +186,8 @@ class Resident:
         state: State,
         edits: tuple[ActiveEdit, ...],
         changes: Sequence[Row],
-        added: Sequence[Row],
-        names: Mapping[int, bytes],
+        added: Arrivals,
+        names: Names,
     ) -> Resident:
         """The state after what came and went.
 
@@ -190,58 +195,62 @@ class Resident:
             state: What it is the state at.
             edits: In force then.
             changes: Rows of `changes_between`.
-            added: Rows of `chunks_between`.
-            names: Vectors of the entities that the added chunks mention, new ones at least.
+            added: What came.
+            names: Of the entities in it that were `unknown`. Those not found do not count: the
+                state then serves for nothing but following it further.
         """
         documents, fields = _versions(dict(self.documents), dict(self.fields), changes)
         gone = [row["row"] for row in changes if row["what"] == "chunk gone"]
         positions = np.flatnonzero(np.isin(self.chunk_rows, np.array(gone, dtype=np.int64)))
-        chunks = self.chunks.without(positions).extended(
-            _column(added, "id"), self._values([row["vector"] for row in added])
-        )
-        edges = [np.frombuffer(row["mentions"], dtype=EDGE) for row in added]
-        entities = self._with_names(names)
+        chunks = self.chunks.without(positions).extended(added.ids, added.vectors)
+        entities = self.entities.extended(names.ids, names.vectors)
         graph = self.graph
-        if added:
-            joined = np.concatenate(edges)
+        if len(added.rows):
             graph = graph.extended(
-                np.array([len(one) for one in edges], dtype=np.int64),
-                entities.rows(joined["entity"].astype(np.int64)),
-                joined["weight"].astype(np.int32),
+                added.counts,
+                entities.rows(added.edges["entity"].astype(np.int64)),
+                added.edges["weight"].astype(np.int32),
                 chunks.ids,
                 len(entities.ids),
             )
         alive = graph.mentioned(chunks.alive, len(entities.ids))
+        alive[entities.rows(names.ids[~names.found])] = False
         return Resident(
             state=state,
+            exact=self.exact,
+            dimensions=self.dimensions,
             edits=edits,
             documents=documents,
             fields=fields,
-            chunk_rows=np.concatenate((self.chunk_rows, _column(added, "row"))),
-            chunk_versions=np.concatenate((self.chunk_versions, _column(added, "version"))),
-            chunk_assertions=np.concatenate((self.chunk_assertions, _column(added, "assertions"))),
+            chunk_rows=np.concatenate((self.chunk_rows, added.rows)),
+            chunk_versions=np.concatenate((self.chunk_versions, added.versions)),
+            chunk_assertions=np.concatenate((self.chunk_assertions, added.assertions)),
             chunks=chunks,
             entities=replace(entities, alive=alive),
             graph=graph,
-            postings=self.postings.extended([row["lexemes"] for row in added]),
+            postings=added.postings,
         )
 
-    def unknown(self, added: Sequence[Row]) -> list[int]:
-        """Entities that added chunks mention and whose vectors are not held."""
-        edges = [np.frombuffer(row["mentions"], dtype=EDGE)["entity"] for row in added]
-        if not edges:
-            return []
-        ids = np.unique(np.concatenate(edges)).astype(np.int64)
-        missing: list[int] = ids[self.entities.rows(ids) < 0].tolist()
-        return missing
+    def compacted(self) -> Resident:
+        """The same without what is dead."""
+        alive = np.flatnonzero(self.chunks.alive)
+        chunks, entities = self.chunks.compacted(), np.flatnonzero(self.entities.alive)
+        return replace(
+            self,
+            chunk_rows=self.chunk_rows[alive],
+            chunk_versions=self.chunk_versions[alive],
+            chunk_assertions=self.chunk_assertions[alive],
+            chunks=chunks,
+            entities=self.entities.compacted(),
+            graph=self.graph.compacted(alive, entities, chunks.ids),
+            postings=self.postings.compacted(alive),
+            masks={},
+        )
 
-    def _with_names(self, names: Mapping[int, bytes]) -> VectorTable:
-        ids = np.array(sorted(names), dtype=np.int64)
-        return self.entities.extended(ids, self._values([names[id] for id in ids.tolist()]))
-
-    def _values(self, vectors: Sequence[bytes]) -> npt.NDArray[np.float16]:
-        dimensions = self.chunks.values.shape[1]
-        return np.frombuffer(b"".join(vectors), dtype="<f2").reshape(-1, dimensions)
+    def unknown(self, added: Arrivals) -> Ids:
+        """Entities that added chunks mention and whose vectors are not held, ascending."""
+        ids = np.unique(added.edges["entity"]).astype(np.int64)
+        return ids[self.entities.rows(ids) < 0]
 
 
 def _versions(
@@ -259,42 +268,35 @@ def _versions(
     return documents, fields
 
 
-def _column(rows: Sequence[Row], name: str) -> Ids:
-    return np.array([row[name] for row in rows], dtype=np.int64)
-
-
 class Residents:
     """The states of one workspace that this process holds."""
 
-    def __init__(self, connection: Connection, workspace: int, dimensions: int) -> None:
+    def __init__(
+        self, connection: Connection, workspace: int, dimensions: int, exact_chunks: int
+    ) -> None:
         self._connection = connection
         self._workspace = workspace
         self._dimensions = dimensions
+        self._exact_chunks = exact_chunks
         self._lock = asyncio.Lock()
         self._states: OrderedDict[int, Resident] = OrderedDict()
+        self._unfinished: Resident | None = None
 
     async def now(self) -> Resident:
         """The newest state."""
-        rows = await self._connection.run("state", workspace=self._workspace)
-        known = self._states.get(_only(rows).counter)
+        known = self._states.get((await self._state()).counter)
         if known is not None:
             return known
-        # In one transaction, so that all of it comes from one member of a cluster.
-        return await self._connection.read(self._now, workspace=self._workspace)
-
-    async def _now(self, transaction: Transaction) -> Resident:
-        for _ in range(_ATTEMPTS):
-            state = await read_state(transaction)
-            if state.counter in self._states:
-                return self._states[state.counter]
-            async with self._lock:
+        async with self._lock:
+            for _ in range(_ATTEMPTS):
+                state = await self._state()  # again: while the lock was waited for, time went on
                 if state.counter in self._states:
                     return self._states[state.counter]
-                found = await self._followed(transaction, self._base(state), state)
+                found = await self._followed(self._base(state), state)
+                if found is not None and self._has_outgrown(found):
+                    found = await self._followed(Resident.empty(self._dimensions), state)
                 if found is not None and found.wasteful:
-                    found = await self._followed(
-                        transaction, Resident.empty(self._dimensions), state
-                    )
+                    found = await asyncio.to_thread(found.compacted)
                 if found is not None:
                     self._keep(found)
                     return found
@@ -302,43 +304,65 @@ class Residents:
             "So much is written to the workspace that it could not be read. Try again."
         )
 
+    def _has_outgrown(self, found: Resident) -> bool:
+        """Whether vectors are held that should not be, or the other way round."""
+        chunks = np.count_nonzero(found.chunks.alive)
+        if found.exact:
+            return bool(chunks > self._exact_chunks)
+        return bool(chunks <= _FEWER * self._exact_chunks)
+
     def _base(self, state: State) -> Resident:
         """The nearest older state from which what is still in the database leads here."""
-        older = [one for one in self._states if state.removed <= one <= state.counter]
-        return self._states[max(older)] if older else Resident.empty(self._dimensions)
+        known = [*self._states.values()]
+        if self._unfinished is not None and self._unfinished.state.counter < state.counter:
+            known.append(self._unfinished)
+        older = [one for one in known if state.removed <= one.state.counter <= state.counter]
+        nearest = max(older, key=lambda one: one.state.counter, default=None)
+        return nearest or Resident.empty(self._dimensions)
 
     def _keep(self, found: Resident) -> None:
+        self._unfinished = None
         self._states[found.state.counter] = found
         while len(self._states) > _KEPT:
             del self._states[min(self._states)]
 
-    async def _followed(
-        self, transaction: Transaction, base: Resident, state: State
-    ) -> Resident | None:
-        """The state made from an older one, or `None` when too much was removed meanwhile."""
+    async def _followed(self, base: Resident, state: State) -> Resident | None:
+        """The state made from an older one, or `None` when there is a newer one to be read."""
         span = {"since": base.state.counter, "upto": state.counter}
-        changes = await transaction.rows("changes_between", **span)
-        added = await transaction.rows("chunks_between", **span)
+        changes = await self._rows("changes_between", **span)
+        dimensions = self._dimensions
+        if not base.state.counter:
+            chunks = sum(row["chunks"] for row in changes if row["what"] == "version")
+            base = Resident.empty(dimensions, exact=chunks <= self._exact_chunks)
+        added = await arrivals(
+            self._rows, base.postings, dimensions=dimensions, exact=base.exact, **span
+        )
         edits = base.edits
         if state.edited > base.state.counter:
-            edits = await _edits_at(transaction, state.counter)
-        names: dict[int, bytes] = {}
-        if unknown := base.unknown(added):
-            found = await transaction.rows("name_vectors", ids=unknown)
-            names = {row["id"]: row["vector"] for row in found}
-            if len(names) < len(unknown):  # gone since: there is a newer state
-                return None
-        if await self._is_cut(transaction, base, state):
+            edits = await self._edits_at(state.counter)
+        names = await names_of(self._rows, base.unknown(added), dimensions)
+        if await self._is_cut(base, state):
             return None
-        return await asyncio.to_thread(base.followed, state, edits, changes, added, names)
+        found = await asyncio.to_thread(base.followed, state, edits, changes, added, names)
+        if (
+            not names.found.all()
+        ):  # what mentions them is gone since, and the rest need not be read again
+            self._unfinished = found
+            return None
+        return found
 
-    async def _is_cut(self, transaction: Transaction, base: Resident, state: State) -> bool:
+    async def _is_cut(self, base: Resident, state: State) -> bool:
         """Whether something was removed for good that had to be read."""
-        removed = (await read_state(transaction)).removed
+        removed = (await self._state()).removed
         return removed > (base.state.counter or state.counter)
 
+    async def _edits_at(self, counter: int) -> tuple[ActiveEdit, ...]:
+        rows = await self._rows("edits_at", upto=counter)
+        edits = [edit_of(row["edit"]) for row in rows]
+        return tuple(sorted(edits, key=lambda one: (one.made_at, one.edit.id)))
 
-async def _edits_at(transaction: Transaction, counter: int) -> tuple[ActiveEdit, ...]:
-    rows: Sequence[Mapping[str, Any]] = await transaction.rows("edits_at", upto=counter)
-    edits = [edit_of(row["edit"]) for row in rows]
-    return tuple(sorted(edits, key=lambda one: (one.made_at, one.edit.id)))
+    async def _state(self) -> State:
+        return _only(await self._rows("state"))
+
+    async def _rows(self, query: str, **parameters: Any) -> list[Row]:
+        return await self._connection.run(query, workspace=self._workspace, **parameters)

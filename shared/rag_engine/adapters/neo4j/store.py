@@ -63,6 +63,7 @@ class Neo4jStore:
         dimensions: Of its vectors.
         clock: Of leases.
         kept_seconds: How long what is gone can still be read by who began before.
+        exact_chunks: Up to how many passages vectors are held in memory, and searched exactly.
     """
 
     def __init__(
@@ -73,12 +74,13 @@ class Neo4jStore:
         dimensions: int,
         clock: Clock,
         kept_seconds: float,
+        exact_chunks: int,
     ) -> None:
         self._connection = connection
         self._workspace = workspace
         self._dimensions = dimensions
         self._clock = clock
-        self._residents = Residents(connection, workspace, dimensions)
+        self._residents = Residents(connection, workspace, dimensions, exact_chunks)
         self._matches = Matches()
         self._edits = KnownEdits()
         self._outdated = Outdated(connection, workspace, kept_seconds)

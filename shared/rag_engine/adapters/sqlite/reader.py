@@ -53,6 +53,11 @@ class SqliteReader:
         """The write counter of this view."""
         return self._counter
 
+    @property
+    def exact(self) -> bool:
+        """See `Reader.exact`."""
+        return True
+
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         """See `Reader.documents`."""
         sql = f"{SQL['document_columns']} {SQL['documents_by_id']}"
