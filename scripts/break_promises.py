@@ -2,7 +2,8 @@
 
 A test that cannot fail proves nothing. Every entry of `BREAKS` changes one place of a copy of the
 repository in the way a careless change might, and runs the suite named after the promise that it
-breaks. Run it after changing a suite: `make broken-promises`, or with words to choose breaks.
+breaks. Those of `congruent` need a Neo4j server (`RAG_TEST_NEO4J`, as for the tests). Run it after
+changing a suite: `make broken-promises`, or with words to choose breaks.
 
 Exit code 0 when every break was noticed, 1 when one was not, 2 when one no longer fits the code.
 """
@@ -178,6 +179,22 @@ BREAKS = (
         file="shared/rag_engine/core/edits.py",
         old="    if any(_names_facts(leaf) for leaf in _leaves(filter_)):\n",
         new="    if filter_ is not None:\n",
+    ),
+    Break(
+        promise="congruent",
+        says="mentions of a passage are held in no order of weight on Neo4j",
+        file="shared/rag_engine/adapters/neo4j/records.py",
+        old="    edges.sort(key=lambda edge: (-edge[1], edge[0]))\n",
+        new="    edges.sort(key=lambda edge: edge[0])\n",
+        chosen="german",
+    ),
+    Break(
+        promise="congruent",
+        says="vectors of a passage are rounded once more on Neo4j",
+        file="shared/rag_engine/adapters/neo4j/records.py",
+        old="    chunk, vector = evidence.chunk, canonical(evidence.vector)\n",
+        new="    chunk, vector = evidence.chunk, canonical(np.round(evidence.vector, 3))\n",
+        chosen="german",
     ),
     Break(
         promise="honest",
