@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
-.PHONY: install demo test test-neo4j lint format lock bench soak broken-promises clean
+.PHONY: install demo test test-neo4j lint format lock bench bench-neo4j soak broken-promises clean
 
 install: $(VENV)/.installed
 
@@ -36,6 +36,14 @@ bench: install
 	$(BIN)/python benchmarks/quality.py $(BENCH_SETS) --json $(RESULTS)/quality.json
 	$(BIN)/python benchmarks/indexing.py $(BENCH_SETS) --documents 4 --json $(RESULTS)/indexing.json
 	$(BIN)/python benchmarks/speed.py --json $(RESULTS)/speed.json
+
+# Speed, memory and disk of the store on Neo4j at 100,000 chunks; the first run fills it, for half an
+# hour or so. NEO4J_URI names a server of your own. Then: whether both stores answer alike.
+BENCH_NEO4J_ARGS ?=
+
+bench-neo4j: install
+	$(BIN)/python benchmarks/neo4j_speed.py --json $(RESULTS)/neo4j_speed.json $(BENCH_NEO4J_ARGS)
+	$(BIN)/python benchmarks/congruence.py $(BENCH_SETS) --json $(RESULTS)/congruence.json
 
 # Hours of it: each round prints its seed, and SEED=… takes the same steps again.
 OPERATIONS ?= 200000
