@@ -14,13 +14,12 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from neo4j import AsyncGraphDatabase, exceptions
+from neo4j import exceptions
 
 import places
 from rag_engine.adapters.neo4j import Neo4jControl, arrivals, connection, outdated
 from rag_engine.adapters.neo4j.connection import Connection
 from rag_engine.adapters.neo4j.migrations import LATEST, migrate
-from rag_engine.adapters.neo4j.queries import CYPHER, for_workspace
 from rag_engine.core.edits import Alias
 from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Extraction, Mention, Stage, VersionStatus
@@ -50,14 +49,10 @@ from rag_engine.testing.store_contract import A2, A, B
 from rag_engine.wiring import control_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable
 
     from rag_engine.adapters.neo4j import Address
     from rag_engine.ports.storage import Control, Workspace
-
-SCANS = ("AllNodesScan", "NodeByLabelScan", "DirectedAllRelationshipsScan")
-FEW = {"applied_migrations", "record_migration", "workspaces", "any_workspace", "waiting"}
-"""Statements that look at all nodes of a label of which there are few."""
 
 BROWSER = Path(__file__).parents[2] / "docs/how-to/use-neo4j.md"
 
@@ -154,35 +149,6 @@ async def test_a_document_and_a_question_cost_a_bounded_number_of_round_trips(
     names = sent.taken()
     print(names)
     assert len(names) <= 8
-
-
-def _operators(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield plan["operatorType"].split("@")[0], plan["args"].get("Details", "")
-    for child in plan.get("children", ()):
-        yield from _operators(child)
-
-
-async def test_statements_find_nodes_by_an_index_and_not_by_looking_at_all(
-    address: Address, opening: Callable[..., Neo4jControl]
-) -> None:
-    await opening().open("default", create=True)
-    scans = {}
-    credentials = (address.username, address.password)
-    async with (
-        AsyncGraphDatabase.driver(address.uri, auth=credentials) as driver,
-        driver.session() as session,
-    ):
-        for name in CYPHER:
-            text = for_workspace(name, 1)
-            if text.startswith(("CREATE VECTOR", "CREATE FULLTEXT", "DROP")):
-                continue
-            result = await session.run(f"EXPLAIN {text}")  # type: ignore[arg-type]
-            plan = (await result.consume()).plan
-            assert plan is not None
-            found = [one for one in _operators(plan) if one[0] in SCANS]
-            if found:
-                scans[name] = found
-    assert {name: found for name, found in scans.items() if name not in FEW} == {}
 
 
 # Old views

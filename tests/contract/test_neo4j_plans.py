@@ -1,0 +1,57 @@
+"""What a statement on Neo4j costs does not depend on how much there is: its plan uses an index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from neo4j import AsyncGraphDatabase
+
+import places
+from rag_engine.adapters.neo4j import Neo4jControl
+from rag_engine.adapters.neo4j.queries import CYPHER, for_workspace
+from rag_engine.testing.drafts import DIMENSIONS, MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SCANS = ("AllNodesScan", "NodeByLabelScan", "DirectedAllRelationshipsScan")
+FEW = ("Migration", "Workspace", "Key", "Pin")
+"""Labels of which there are so few nodes that a statement may look at all."""
+
+
+def _operators(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield plan["operatorType"].split("@")[0], plan["args"].get("Details", "")
+    for child in plan.get("children", ()):
+        yield from _operators(child)
+
+
+async def test_statements_find_nodes_by_an_index_and_not_by_looking_at_all() -> None:
+    try:
+        address = places.neo4j_address()
+    except places.MissingStore as error:
+        pytest.skip(str(error))
+    control = Neo4jControl(address, model=MODEL, dimensions=DIMENSIONS, indexed=False)
+    await control.open("plans", create=True)
+    await control.aclose()
+    scans = {}
+    credentials = (address.username, address.password)
+    async with (
+        AsyncGraphDatabase.driver(
+            address.uri, auth=credentials, notifications_min_severity="OFF"
+        ) as driver,
+        driver.session() as session,
+    ):
+        for name in CYPHER:
+            text = for_workspace(name, 1)
+            if text.startswith(("CREATE VECTOR", "CREATE FULLTEXT", "DROP")):
+                continue
+            result = await session.run(f"EXPLAIN {text}")  # type: ignore[arg-type]
+            plan = (await result.consume()).plan
+            assert plan is not None
+            scans[name] = [
+                details
+                for operator, details in _operators(plan)
+                if operator in SCANS and not details.endswith(FEW)
+            ]
+    assert {name: found for name, found in scans.items() if found} == {}
