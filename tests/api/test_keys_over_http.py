@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ADMIN = "a-long-key-of-the-operator"
 OPEN = {"/health", "/ready", "/openapi.json", "/docs"}
-ASKING = ("search", "query", "query/stream")
+ASKING = ("search", "query", "query/stream", "completions")
 
 
 def routes(engine: Engine) -> Iterator[tuple[str, str]]:
@@ -36,7 +36,7 @@ def needed(method: str, path: str) -> Scope | None:
     """What a key must allow: told from the route alone, not from the code."""
     if path.startswith("/api/v1/keys"):
         return Scope.ADMIN
-    if path == "/api/v1/workspaces":
+    if path in ("/api/v1/workspaces", "/v1/models"):
         return None
     asks = path.endswith(ASKING)
     return Scope.READ if method == "GET" or asks else Scope.WRITE
@@ -91,6 +91,8 @@ async def test_a_key_of_one_workspace_opens_no_other(engine: Engine, keyring: Ac
     async with asking(engine, Admission.KEYS, keyring=keyring) as client:
         for method, path in routes(engine):
             if path in OPEN or needed(method, path) in (None, Scope.ADMIN):
+                continue
+            if path == "/v1/chat/completions":  # names its workspace in another way
                 continue
             other = path.replace("{workspace}", "two")
             headers = {} if "{workspace}" in path else {"X-Workspace": "two"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -106,3 +107,13 @@ async def test_ready_says_why_it_is_not(engine: Engine, client: httpx.AsyncClien
         assert response.status_code == 503
         assert response.json()["reasons"] == ["The database is away. Bring it back."]
         assert (await client.get("/health")).json()["status"] == "ok"
+
+
+async def test_the_page_of_the_routes_asks_no_other_server(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/docs")).text
+    places = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(places) >= 3
+    for place in places:
+        assert place.startswith("/docs/files/")
+        assert (await client.get(place)).status_code == 200
+    assert "http" not in page

@@ -38,7 +38,7 @@ class AskForKeys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its key, or refuse it."""
-        if scope["type"] != "http" or scope["path"] in _OPEN:
+        if scope["type"] != "http" or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         token = _token(Headers(scope=scope))
@@ -54,6 +54,10 @@ class AskForKeys:
             return
         scope.setdefault("state", {})["key"] = key
         await self._app(scope, receive, send)
+
+
+def _is_open(path: str) -> bool:
+    return path in _OPEN or path.startswith("/docs/")
 
 
 _MISSING: Final = "This server asks for a key. Bring one, as Authorization: Bearer …"

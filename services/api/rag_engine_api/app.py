@@ -10,11 +10,12 @@ from fastapi.routing import APIRoute
 
 from rag_engine.access import Access
 from rag_engine.engine import Engine
-from rag_engine_api import documents, graph, keys, operations, questions
+from rag_engine_api import documents, graph, keys, openai, operations, questions
 from rag_engine_api.admission import AskForKeys
 from rag_engine_api.calls import WholeSegments, workspace_by_header, workspace_by_path
 from rag_engine_api.doors import LocalOnly
 from rag_engine_api.limits import BodyLimit
+from rag_engine_api.pages import describe_routes
 from rag_engine_api.problems import MEDIA_TYPE, Problem, explain_errors
 
 PREFIX: Final = "/api/v1"
@@ -59,12 +60,15 @@ def create_app(
         description=_DESCRIPTION,
         root_path=root_path,
         generate_unique_id_function=_operation_id,
+        docs_url=None,
+        redoc_url=None,
         responses={"default": {"model": Problem, "content": {MEDIA_TYPE: {}}}},
     )
     app.state.engine = engine
     app.state.keyring = keyring
     app.include_router(operations.router)
     app.include_router(keys.router, prefix=PREFIX)
+    app.include_router(openai.router)
     routes = APIRouter()
     for part in (documents, questions, graph):
         routes.include_router(part.router)
@@ -74,6 +78,7 @@ def create_app(
         prefix=f"{PREFIX}/workspaces/{{workspace}}",
         dependencies=[Depends(workspace_by_path)],
     )
+    describe_routes(app)
     explain_errors(app)
     app.add_middleware(WholeSegments)
     app.add_middleware(BodyLimit, bytes=max_body_bytes)

@@ -99,6 +99,18 @@ def problem_of(error: errors.RagEngineError) -> dict[str, Any]:
     return problem(status, code_of(type(error)), str(error), retryable=error.retryable)
 
 
+def as_openai(body: dict[str, Any]) -> dict[str, Any]:
+    """A problem that clients of the OpenAI protocol understand too: they look into `error`."""
+    error = {"message": body["detail"], "type": body["title"], "code": body["code"], "param": None}
+    return {**body, "error": error}
+
+
+def _told(
+    request: Request, body: dict[str, Any], headers: dict[str, str] | None = None
+) -> JSONResponse:
+    return respond(as_openai(body) if request.url.path.startswith("/v1/") else body, headers)
+
+
 def respond(body: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
     """A problem as a response."""
     return JSONResponse(body, status_code=body["status"], headers=headers, media_type=MEDIA_TYPE)
@@ -110,9 +122,9 @@ async def _engine_error(request: Request, error: Exception) -> JSONResponse:
     if body["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.warning("%s %s: %s", request.method, request.url.path, error)
     if not error.retryable:
-        return respond(body)
+        return _told(request, body)
     seconds = getattr(error, "retry_after", None) or _RETRY_SECONDS
-    return respond(body, {"Retry-After": str(max(1, round(seconds)))})
+    return _told(request, body, {"Retry-After": str(max(1, round(seconds)))})
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
@@ -122,7 +134,7 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     detail = str(error.detail)
     if detail == status.phrase:
         detail = _EXPLAINED.get(status, f"{detail}. See /docs for what there is.")
-    return respond(problem(status, code, detail), dict(error.headers or {}))
+    return _told(request, problem(status, code, detail), dict(error.headers or {}))
 
 
 _EXPLAINED: Final = {
@@ -139,12 +151,12 @@ async def _malformed(request: Request, error: Exception) -> JSONResponse:
     ]
     first = found[0]
     detail = f"{'.'.join(first['where'])}: {first['message']}. See /docs for what is understood."
-    return respond(problem(422, OWN_CODES[HTTPStatus(422)], detail, errors=found))
+    return _told(request, problem(422, OWN_CODES[HTTPStatus(422)], detail, errors=found))
 
 
 async def _internal(request: Request, error: Exception) -> JSONResponse:
     detail = "Something went wrong inside RAG Engine. The log says more, under the request's id."
-    return respond(problem(500, OWN_CODES[HTTPStatus(500)], detail))
+    return _told(request, problem(500, OWN_CODES[HTTPStatus(500)], detail))
 
 
 def explain_errors(app: FastAPI) -> None:

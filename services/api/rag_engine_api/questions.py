@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from rag_engine.engine import Question
+from rag_engine.engine import Engine, Question
 from rag_engine.errors import RagEngineError
 from rag_engine.ports.models import Message
 from rag_engine.retrieval.answer import Answer, AnswerEvent
@@ -57,9 +57,10 @@ async def query(call: Calling, body: QuestionBody) -> AnswerBody:
     return AnswerBody.of(await call.engine.query(question_of(call, body)))
 
 
-async def _begun(call: Calling, body: QuestionBody) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
+@asynccontextmanager
+async def begun(engine: Engine, question: Question) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
     """An answer of which the first piece is there: what goes wrong before it has a status."""
-    async with aclosing(call.engine.stream(question_of(call, body))) as events:
+    async with aclosing(engine.stream(question)) as events:
         first = await anext(events)
 
         async def whole() -> AsyncIterator[AnswerEvent]:
@@ -70,9 +71,14 @@ async def _begun(call: Calling, body: QuestionBody) -> AsyncIterator[AsyncIterat
         yield whole()
 
 
+async def _begun(call: Calling, body: QuestionBody) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
+    async with begun(call.engine, question_of(call, body)) as events:
+        yield events
+
+
 @router.post("/query/stream", dependencies=[READS], response_class=EventSourceResponse)
 async def stream(
-    begun: Annotated[AsyncIterator[AnswerEvent], Depends(_begun)],
+    events: Annotated[AsyncIterator[AnswerEvent], Depends(_begun)],
 ) -> AsyncIterator[ServerSentEvent]:
     """Answer a question piece by piece.
 
@@ -80,7 +86,7 @@ async def stream(
     the way is a `problem` event, the last one.
     """
     try:
-        async for event in begun:
+        async for event in events:
             if isinstance(event, Answer):
                 yield ServerSentEvent(event="answer", data=AnswerBody.of(event))
             else:

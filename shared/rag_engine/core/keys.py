@@ -38,7 +38,9 @@ class Key:
         """Whether it may be used so; without a workspace, for what belongs to none."""
         if not self.scopes & {scope, Scope.ADMIN}:
             return False
-        if not self.workspaces:
-            return True
         # What belongs to no workspace is for those whose key is bound to none.
-        return workspace is not None and workspace in self.workspaces
+        return not self.workspaces if workspace is None else self.sees(workspace)
+
+    def sees(self, workspace: str) -> bool:
+        """Whether it is for a workspace, for whatever it allows there."""
+        return not self.workspaces or workspace in self.workspaces
