@@ -26,7 +26,7 @@ test: install
 
 # Only what needs a Neo4j, for another version of it: make test-neo4j RAG_TEST_NEO4J=5.15.0
 test-neo4j: install
-	$(BIN)/python -m pytest tests/contract tests/faults tests/promises tests/property -k neo4j $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/contract tests/faults tests/promises tests/property tests/replicas -k neo4j $(PYTEST_ARGS)
 
 # Folders in the common form (corpus.jsonl, queries.jsonl) whose retrieval quality is measured.
 BENCH_SETS ?= benchmarks/data/german benchmarks/data/chinese
