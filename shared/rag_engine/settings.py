@@ -194,6 +194,17 @@ def load(**overrides: object) -> Settings:
         raise ConfigurationError(_explain(error)) from error
 
 
+def told(settings: Settings) -> dict[str, str]:
+    """The settings that were set, by their variables, without secrets."""
+    found = {}
+    for name in sorted(settings.model_fields_set):
+        value = getattr(settings, name)
+        if not isinstance(value, SecretStr):
+            alias = type(settings).model_fields[name].validation_alias
+            found[str(alias or f"RAG_{name.upper()}")] = str(value)
+    return found
+
+
 def _explain(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rag_engine.adapters.blobs import FolderBlobs
+from rag_engine.adapters.blobs.locks import locked
 from rag_engine.adapters.models.http import HttpLimits, http_client
 from rag_engine.adapters.models.onnx import OnnxEmbedder
 from rag_engine.adapters.models.openai_api import OpenAIChat
@@ -17,7 +19,7 @@ from rag_engine.adapters.parsers.limits import ParserLimits
 from rag_engine.adapters.parsers.sandbox import SandboxedParser
 from rag_engine.adapters.sqlite import SqliteControl, SqliteInspector
 from rag_engine.engine import Engine
-from rag_engine.errors import ConfigurationError
+from rag_engine.errors import ConfigurationError, StoreUnavailable
 from rag_engine.ingest.chunk import ChunkSize
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ports.inspection import Inspector
@@ -73,6 +75,25 @@ def inspector_of(settings: Settings) -> Inspector:
             "run `neo4j-admin database check`. Without NEO4J_URI the data folder is verified."
         )
     return SqliteInspector(settings.data_dir)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[bool]:
+    """Whether nobody else is in this context for the same folder, in whatever process.
+
+    Raises:
+        StoreUnavailable: The folder cannot be made or written.
+    """
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held = stack.enter_context(locked(folder / ".lock", "exclusive", wait=False))
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{str(folder)!r} cannot be written ({error.strerror}). Check that the folder is "
+                "yours, and the space on the disk."
+            ) from error
+        yield held
 
 
 def control_of(settings: Settings, *, model: str, dimensions: int) -> Control:

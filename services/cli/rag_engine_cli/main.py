@@ -54,6 +54,8 @@ _SECTIONS: Final = {
         "workspaces": "workspaces:workspaces",
         "export": "archives:export",
         "import": "archives:import_",
+        "backup": "backups:backup",
+        "restore": "backups:restore",
     },
     "This installation": {
         "doctor": "doctor:doctor",
