@@ -33,9 +33,12 @@ class Intake:
         self._workspace = workspace
         self._report = report
         self._waiting: dict[str, Version] = {}
+        self._told = set[tuple[str, int]]()
 
     async def run(self, plan: Plan) -> None:
         """Bring all documents of a plan to their end, and what waited in the queue before them.
+
+        What others add meanwhile is worked on too, but not waited for: they may never stop.
 
         When it is cancelled, what was accepted stays in the queue for the next one who works on it.
         """
@@ -46,7 +49,7 @@ class Intake:
         try:
             while True:
                 was_last = submitting.done()
-                await self._work()
+                await self._work(submitting)
                 if was_last and not await self._elsewhere():
                     break
                 await asyncio.wait({submitting}, timeout=_LOOK_SECONDS)
@@ -86,28 +89,53 @@ class Intake:
                     self._waiting[version.document_id] = version
                 self._report.accepted(version)
 
-    async def _work(self) -> None:
+    async def _work(self, submitting: asyncio.Task[None]) -> None:
         from rag_engine.ingest.worker import Watch
 
-        watch = Watch(progress=self._progress, ended=self._ended)
-        await self._engine.work(self._workspace, watch)
+        watch = Watch(
+            progress=self._progress,
+            ended=self._ended,
+            enough=lambda: submitting.done() and not self._waiting,
+        )
+        following = asyncio.create_task(self._follow())
+        try:
+            await self._engine.work(self._workspace, watch)
+        finally:
+            following.cancel()
+            await asyncio.wait({following})
+        if not following.cancelled():
+            following.result()
+
+    async def _follow(self) -> None:
+        """See again and again what others have finished."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            await self._catch_up()
 
     def _progress(self, version: Version, stage: Stage) -> None:
         self._report.stage(version, stage)
 
     def _ended(self, version: Version) -> None:
         if version.status not in _UNFINISHED:
-            self._waiting.pop(version.document_id, None)
+            known = self._waiting.get(version.document_id)
+            if known is not None and known.number == version.number:
+                del self._waiting[version.document_id]
+            if (version.document_id, version.number) in self._told:
+                return
+            self._told.add((version.document_id, version.number))
         self._report.ended(version)
 
     async def _elsewhere(self) -> bool:
         """Whether another process still works on some; what it has finished is reported."""
+        await self._catch_up()
+        self._report.elsewhere(len(self._waiting))
+        return bool(self._waiting)
+
+    async def _catch_up(self) -> None:
         queue = (await self._engine.workspace(self._workspace)).queue
         for version in list(self._waiting.values()):
             now = await queue.version(version.document_id, version.number)
-            if now is None or now.status not in _UNFINISHED:
+            if now is not None and now.status not in _UNFINISHED:
+                self._ended(now)
+            elif now is None and self._waiting.get(version.document_id) is version:
                 del self._waiting[version.document_id]
-                if now is not None:
-                    self._report.ended(now)
-        self._report.elsewhere(len(self._waiting))
-        return bool(self._waiting)

@@ -40,10 +40,17 @@ cancelled, superseded."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """Who wants to hear what a worker does."""
+    """Who wants to hear what a worker does, and for how long it is to go on.
+
+    Attributes:
+        progress: A stage of a version begins.
+        ended: A version came to its end, or is put off.
+        enough: Asked before each claim of `Worker.drain`: whether nothing more is wanted.
+    """
 
     progress: Progress = field(default=lambda version, stage: None)
     ended: Ended = field(default=lambda version: None)
+    enough: Callable[[], bool] = field(default=lambda: False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +70,7 @@ class Worker:
     lease_seconds: float = LEASE_SECONDS
 
     async def drain(self, workspace: Workspace, watch: Watch | None = None) -> int:
-        """Work until nothing is pending, waiting for versions that are put off.
+        """Work until nothing is pending or wanted, waiting for versions that are put off.
 
         When it is cancelled, the versions it holds go back to the queue at once.
 
@@ -106,7 +113,7 @@ class Worker:
 
     async def _lane(self, workspace: Workspace, lane: int, watch: Watch) -> int:
         attempts = 0
-        while True:
+        while not watch.enough():
             if await self.attempt(workspace, watch, lane=lane):
                 attempts += 1
                 continue
@@ -114,6 +121,7 @@ class Worker:
             if pause is None:
                 return attempts
             await asyncio.sleep(min(max(pause, 0.01), _POLL_SECONDS))
+        return attempts
 
     async def _claim(self, workspace: Workspace, lane: int) -> Job | None:
         claiming = asyncio.ensure_future(
