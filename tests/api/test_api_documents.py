@@ -70,6 +70,8 @@ async def test_of_many_files_those_that_are_refused_are_named(client: httpx.Asyn
     files = [("files", ("mill.md", MILL)), ("files", ("farne.md", MILL)), ("files", ("..", MILL))]
     response = await client.post("/api/v1/documents", files=files)
     assert response.status_code == 400  # a name that is none: nothing of it is accepted
+    there = (await client.get("/api/v1/versions")).json()["versions"]
+    assert [one["document_id"] for one in there] == ["farne.md"]
     response = await client.post("/api/v1/documents", files=files[:2])
     body = response.json()
     assert [one["document_id"] for one in body["versions"]] == ["mill.md"]

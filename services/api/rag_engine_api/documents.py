@@ -75,9 +75,9 @@ async def upload(
         raise InvalidRequest(
             f"An id or a title is one file's, and there are {len(files)}. Send them one by one."
         )
+    names = [file_name(file.filename) for file in files]  # all of them, before any is accepted
     fields, accepted, refused = _fields(metadata), list[VersionBody](), list[Refusal]()
-    for file in files:
-        name = file_name(file.filename)
+    for file, name in zip(files, names, strict=True):
         try:
             version = await _submit(call, file, id or name, name, title, fields, replace=replace)
         except RagEngineError as error:
