@@ -98,10 +98,7 @@ async def compared(
     rows = []
     for mode in MODES:
         left, right = [await rankings(engine, asked, vectors, mode) for engine in engines]
-        overlaps = [
-            len({id for id, _ in one} & {id for id, _ in other}) / max(len(one), len(other), 1)
-            for one, other in zip(left, right, strict=True)
-        ]
+        overlaps = [_overlap(one, other) for one, other in zip(left, right, strict=True)]
         same = [_same(one, other) for one, other in zip(left, right, strict=True)]
         rows.append(
             {
@@ -114,6 +111,12 @@ async def compared(
             }
         )
     return rows
+
+
+def _overlap(left: Ranking, right: Ranking) -> float:
+    """Share of the found that both found; all of it where neither found anything."""
+    most = max(len(left), len(right))
+    return len({id for id, _ in left} & {id for id, _ in right}) / most if most else 1.0
 
 
 def _same(left: Ranking, right: Ranking) -> bool:
