@@ -7,20 +7,25 @@ Docker engine answers, and else takes Java 17 and Maven.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
+import time
+import warnings
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import docker
 from docker.errors import DockerException
-from neo4j.exceptions import DriverError
+from neo4j import GraphDatabase
+from neo4j.exceptions import DriverError, Neo4jError
 from testcontainers.community.neo4j import Neo4jContainer
 from testcontainers.core.config import ConnectionMode, testcontainers_config
 
@@ -28,6 +33,8 @@ SCRIPT: Final = Path(__file__).parent / "support/neo4j/neo4j-server"
 PASSWORD: Final = "not-a-secret"  # noqa: S105 - of servers that listen on this machine only
 HEAP: Final = "512m"
 PAGE_CACHE: Final = "128m"
+START_SECONDS: Final = 120
+_PORTS: Final = (15_000, 32_000)  # below those that Linux gives to clients
 
 # Read now: the tests themselves see no variable that begins with RAG_ or NEO4J_.
 _GIVEN: Final = {
@@ -41,18 +48,92 @@ class NoServer(Exception):
     """There is none, and none can be started."""
 
 
+class Machine(Protocol):
+    """What a server runs on. It keeps its address and its data."""
+
+    def stop(self) -> None:
+        """End it in good order."""
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+
+    def start(self) -> None:
+        """Start it again, and wait until it answers."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """A server that answers.
 
     Attributes:
-        home: Its folder, if it was started here.
+        machine: What it runs on, if it was started here.
     """
 
     uri: str
     username: str
     password: str
-    home: Path | None = None
+    machine: Machine | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bare:
+    """A process of this machine. See `Machine`.
+
+    Attributes:
+        home: Its folder.
+        version: Of Neo4j.
+        options: With which `neo4j-server` starts it.
+    """
+
+    home: Path
+    version: str
+    options: tuple[str, ...]
+
+    def stop(self) -> None:
+        _script("stop", "--home", self.home)
+
+    def kill(self) -> None:
+        _script("kill", "--home", self.home)
+
+    def start(self) -> None:
+        _script("start", self.version, "--home", self.home, *self.options)
+
+    def remove(self) -> None:
+        """End it, and forget its data."""
+        with suppress(NoServer):
+            self.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Contained:
+    """A container. See `Machine`.
+
+    Attributes:
+        uri: Of the server in it.
+    """
+
+    container: Neo4jContainer
+    uri: str
+
+    def stop(self) -> None:
+        self.container.get_wrapped_container().stop(timeout=60)
+
+    def kill(self) -> None:
+        self.container.get_wrapped_container().kill()
+
+    def start(self) -> None:
+        self.container.get_wrapped_container().start()
+        until = time.monotonic() + START_SECONDS
+        with GraphDatabase.driver(self.uri, auth=("neo4j", PASSWORD)) as driver:
+            while True:
+                try:
+                    driver.execute_query("RETURN 1")
+                    break
+                except (DriverError, Neo4jError):
+                    if time.monotonic() > until:
+                        raise
+                time.sleep(0.5)
 
 
 class _Run:
@@ -99,6 +180,7 @@ def _contained(version: str) -> Server | None:
     container = (
         Neo4jContainer(f"neo4j:{version}", username="neo4j", password=PASSWORD)
         .with_bind_ports(7687, port)
+        .with_env("NEO4J_server_bolt_advertised__address", f"127.0.0.1:{port}")
         .with_env("NEO4J_server_memory_heap_max__size", HEAP)
         .with_env("NEO4J_server_memory_pagecache_size", PAGE_CACHE)
     )
@@ -108,7 +190,9 @@ def _contained(version: str) -> Server | None:
     except (DockerException, TimeoutError, DriverError) as error:
         print(f"No Neo4j in a container: {error}", file=sys.stderr)
         return None
-    return Server(uri=f"bolt://127.0.0.1:{port}", username="neo4j", password=PASSWORD)
+    uri = f"bolt://127.0.0.1:{port}"
+    machine = _Contained(container=container, uri=uri)
+    return Server(uri=uri, username="neo4j", password=PASSWORD, machine=machine)
 
 
 def _docker_answers() -> bool:
@@ -116,7 +200,11 @@ def _docker_answers() -> bool:
         with closing(docker.from_env()) as client:
             return bool(client.ping())
     except DockerException:
-        return False
+        pass
+    with warnings.catch_warnings():  # a client that meets no engine leaves its socket open
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    return False
 
 
 def start(version: str) -> Server:
@@ -135,30 +223,27 @@ def start(version: str) -> Server:
             f"no Docker engine answers, and {' and '.join(missing)} would have to be installed to "
             "start one without"
         )
-    home = Path(tempfile.mkdtemp(prefix="rag-engine-neo4j-"))
-    atexit.register(_end, home)
     port = free_port()
-    ports = ["--bolt-port", str(port), "--http-port", str(free_port())]
-    options = ["--password", PASSWORD, "--heap", HEAP, "--pagecache", PAGE_CACHE, "--no-apoc"]
-    done = subprocess.run(
-        [SCRIPT, "start", version, "--home", home, *ports, *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise NoServer(f"{version} did not start: {done.stderr[-2000:]}")
-    return Server(uri=f"bolt://127.0.0.1:{port}", username="neo4j", password=PASSWORD, home=home)
+    ports = ("--bolt-port", str(port), "--http-port", str(free_port()))
+    options = ("--password", PASSWORD, "--heap", HEAP, "--pagecache", PAGE_CACHE, "--no-apoc")
+    home = Path(tempfile.mkdtemp(prefix="rag-engine-neo4j-"))
+    machine = _Bare(home=home, version=version, options=(*ports, *options))
+    atexit.register(machine.remove)
+    machine.start()
+    uri = f"bolt://127.0.0.1:{port}"
+    return Server(uri=uri, username="neo4j", password=PASSWORD, machine=machine)
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    """A port that nobody listens on, nor gets by chance as a client while the server is restarted."""
+    while True:
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", random.randrange(*_PORTS)))
+            port: int = one.getsockname()[1]
+            return port
 
 
-def _end(home: Path) -> None:
-    subprocess.run([SCRIPT, "kill", "--home", home], capture_output=True, check=False)
-    shutil.rmtree(home, ignore_errors=True)
+def _script(*arguments: str | Path) -> None:
+    done = subprocess.run([SCRIPT, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NoServer(f"neo4j-server {arguments[0]} failed: {done.stderr[-2000:]}")

@@ -123,6 +123,22 @@ def neo4j_address() -> Address:
     return Address(uri=server.uri, username=server.username, password=server.password)
 
 
+def neo4j_machine() -> neo4j_server.Machine:
+    """What the server of this run runs on, for who restarts it.
+
+    Raises:
+        MissingStore: There is no server, or it is not ours to restart.
+    """
+    neo4j_address()
+    machine = neo4j_server.server().machine
+    if machine is None:
+        raise MissingStore(
+            "No store 'neo4j' that tests may restart: NEO4J_URI names a server of somebody else. "
+            "Unset it, and set RAG_TEST_NEO4J=5.26.30 to have one started"
+        )
+    return machine
+
+
 Fixed = MemoryPlace | SqlitePlace | Neo4jPlace
 
 

@@ -2,8 +2,9 @@
 
 It forks a process for each task it reads: importing everything once and forking is ten times
 faster than starting Python for each of some hundred processes. A forked process has a whole engine
-over real files (only parser and embedder are doubles, for speed) and takes its steps in order. What it says of a
-step, it says after the step has returned: that is what a caller was promised.
+over real files or a real server (only parser and embedder are doubles, for speed) and takes its steps
+in order. What it says of a step, it says after the step has returned: that is what a caller was
+promised.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from places import Clock
 from rag_engine.adapters.blobs import FolderBlobs
 from rag_engine.adapters.models.fake import HashEmbedder
 from rag_engine.adapters.models.phrases import PhraseExtractor
+from rag_engine.adapters.neo4j import Address, Neo4jControl
 from rag_engine.adapters.sqlite import SqliteControl, connection, control
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.core.edits import Alias, Edit, Suppression
@@ -36,13 +38,13 @@ from rag_engine.engine import Engine, Question
 from rag_engine.errors import DocumentUnreadable, ModelUnavailable
 from rag_engine.ingest.chunk import ChunkSize
 from rag_engine.ingest.pipeline import Pipeline
-from rag_engine.ingest.worker import Watch
+from rag_engine.ingest.worker import LEASE_SECONDS, Watch
 from rag_engine.testing.crash_points import CrashPoints
 from rag_engine.testing.interception import Interceptor, intercepted
 from rag_engine_lightrag.pool import WorkerPool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from rag_engine.ports.models import ChatModel, Passage
     from rag_engine.ports.queue import JobQueue
@@ -65,14 +67,27 @@ class Task:
     Attributes:
         folder: The data folder.
         now: What its clock begins with, in seconds, to run ahead; `None` for the true time.
+        lease: Seconds for which nobody else works on what it works on, if it dies.
         point: Where it dies, and at which time; `None` to live.
+        server: The Neo4j that keeps the workspaces, see `deployed`; `None` for the folder.
+        limit: Seconds after which it must have ended.
     """
 
     folder: str
-    steps: Sequence[Step]
+    steps: Sequence[Step] = ()
     now: float | None = 1_000.0
+    lease: float = LEASE_SECONDS
     point: str | None = None
     nth: int = 1
+    server: Mapping[str, Any] | None = None
+    limit: int = LIMIT_SECONDS
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """By which leases run out."""
+        if self.now is not None:
+            return Clock(tick=TICK_SECONDS, now=self.now)
+        return time.time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +167,48 @@ def embedded(folder: Path, now: float | None, crash: CrashPoints | None = None) 
     return engine(store, FolderBlobs(folder / "blobs"), crash)
 
 
+def deployed(
+    folder: Path,
+    server: Mapping[str, Any],
+    clock: Callable[[], float],
+    crash: CrashPoints | None = None,
+) -> Engine:
+    """The engine over workspaces in Neo4j; every round trip is a crash point.
+
+    Args:
+        folder: Where blobs are.
+        server: What an `Address` is made of, and the `namespace` of the workspaces.
+        clock: See `Task.clock`.
+        crash: Where it dies.
+    """
+    told = crash or CrashPoints()
+    address = Address(**{name: server[name] for name in server if name != "namespace"})
+
+    def round_trip(name: str) -> None:
+        told.reach(f"neo4j.{name}")
+        told.reach("neo4j")
+
+    store = Neo4jControl(
+        address,
+        model=EMBEDDER.name,
+        dimensions=EMBEDDER.dimensions,
+        namespace=server["namespace"],
+        clock=clock,
+        indexed=False,
+        count=round_trip,
+    )
+    return engine(store, FolderBlobs(folder / "blobs"), told)
+
+
+def engine_of(task: Task, crash: CrashPoints | None = None) -> Engine:
+    """The engine that a task is about."""
+    folder = Path(task.folder)
+    if task.server is not None:
+        one = deployed(folder, task.server, task.clock, crash)
+        return replace(one, lease_seconds=task.lease)
+    return embedded(folder, task.now, crash)
+
+
 async def take(step: Step, engine: Engine, crash: CrashPoints) -> object:
     """One step; what it returns is what its caller was promised."""
     match step:
@@ -206,7 +263,7 @@ async def live(task: Task) -> None:
     crash = CrashPoints(task.point, task.nth)
     connection.connect = control.connect = crash.connecting(connection.connect, SQL)
     with crash.files():
-        one = embedded(Path(task.folder), task.now, crash)
+        one = engine_of(task, crash)
         for step in task.steps:
             say(await take(step, one, crash))
         await one.aclose()
@@ -219,7 +276,7 @@ def say(what: object) -> None:
 
 def be_born(task: Task, output: str) -> None:
     """Be the forked process. Whoever hangs is ended by the alarm, which counts as a failure."""
-    signal.alarm(LIMIT_SECONDS)
+    signal.alarm(task.limit)
     os.dup2(os.open(output, os.O_WRONLY), 1)
     asyncio.run(live(task))
     os._exit(0)
@@ -246,9 +303,12 @@ class Nursery:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._output = tempfile.NamedTemporaryFile()
+        self._alive: int | None = None
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._alive is not None:  # a test has failed
+            os.kill(self._alive, signal.SIGKILL)
         self._server.communicate()
         self._output.close()
 
@@ -257,7 +317,8 @@ class Nursery:
         self._output.truncate(0)
         assert self._server.stdin
         print(json.dumps([asdict(task), self._output.name]), file=self._server.stdin, flush=True)
-        return self._heard()
+        self._alive = self._heard()
+        return self._alive
 
     def said(self) -> list[Any]:
         """What the process has said so far, step by step."""
@@ -267,6 +328,7 @@ class Nursery:
     def wait(self) -> Ended:
         """Wait for the end of the process, whatever that is."""
         code, said = self._heard(), self.said()
+        self._alive = None
         reached = said.pop()["reached"] if code == 0 else {}
         return Ended(code=code, said=said, reached=reached)
 

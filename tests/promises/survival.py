@@ -1,15 +1,26 @@
-"""What must hold of a data folder after any kill, checked against stores that were never killed."""
+"""What must hold of a workspace after any kill, checked against stores that were never killed."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-from crashing import EMBEDDER, TICK_SECONDS, UNREADABLE, Step, edit_of, embedded, engine
+from crashing import (
+    EMBEDDER,
+    TICK_SECONDS,
+    UNREADABLE,
+    Nursery,
+    Step,
+    Task,
+    edit_of,
+    engine,
+    engine_of,
+)
 
 from places import Clock
 from rag_engine.adapters.memory import MemoryBlobs, MemoryControl
@@ -27,12 +38,38 @@ Shown = frozenset[tuple[str, int, str]]
 
 Edits = frozenset[Edit]
 
+STEPS: Final[tuple[Step, ...]] = (
+    ("submit", "kept", "Ann met Bob in Paris."),
+    ("submit", "replaced", "Bob met Cid Dane in Rome, and Cid Dane met Ann."),
+    ("submit", "deleted", "Cid Dane met Eve in Oslo."),
+    ("work",),
+    ("alias", "Cid Dane", "Eve"),
+    ("hide", "Rome"),
+    ("submit", "new", "Eve met Ann in Paris."),
+    ("submit", "replaced", "Bob met Eve in Rome."),
+    ("submit", "broken", "unreadable"),
+    ("submit", "flaky", "flaky Dora met Bob in Oslo."),
+    ("submit", "withdrawn", "Nobody met Ann."),
+    ("cancel", "withdrawn"),
+    ("delete", "deleted"),
+    ("hold", "new"),
+    ("work",),
+    ("search", "Who met Bob in Rome?"),
+    ("submit", "new", "Eve was to meet Bob."),
+    ("submit", "new", "Eve met Bob in Lima."),
+    ("submit", "replaced", "Ann met Eve in Rome."),
+    ("delete", "withdrawn"),
+    ("undo", "hide", "Rome"),
+    ("work",),
+)
+LONG_AFTER: Final = 1_000_000.0  # by then no lease of a killed process is held
+
 _FINAL = (VersionStatus.INDEXED, VersionStatus.FAILED, VersionStatus.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A data folder, looked at by a process that was not there before."""
+    """A workspace, looked at by a process that was not there before."""
 
     shown: Shown
     edits: Edits
@@ -45,11 +82,11 @@ class Seen:
         return {id: number for id, number, _ in self.shown}
 
 
-def look(folder: Path) -> Seen:
-    """Read a data folder: all there is to read of it, in one snapshot."""
+def look(folder: Path, server: Mapping[str, Any] | None = None) -> Seen:
+    """Read a data folder, or a Neo4j: all there is to read of it, in one snapshot."""
 
     async def read() -> Seen:
-        one = embedded(folder, 0.0)
+        one = engine_of(Task(folder=str(folder), now=0.0, server=server))
         try:
             return await observe_workspace(await one.workspace())
         except NotFound:
@@ -159,7 +196,7 @@ def assert_acknowledged(seen: Seen, steps: Sequence[Step], said: Sequence[object
     """Every version whose number was told is known, or a newer one is.
 
     Args:
-        seen: The folder.
+        seen: The workspace.
         steps: What was done, or at least begun.
         said: What each of them returned; `None` if it was cut off.
     """
@@ -184,6 +221,41 @@ def assert_ended(seen: Seen) -> None:
             assert seen.numbers[version.document_id] == version.number
         elif version.status is VersionStatus.FAILED:
             assert version.error
+
+
+def survive(task: Task, nursery: Nursery, twins: Twins) -> None:
+    """See a process die that takes `STEPS`, and the next ones put everything right.
+
+    Args:
+        task: Which process, and where it dies.
+        nursery: Where it and the next ones are born.
+        twins: Stores to compare with.
+    """
+    folder, server = Path(task.folder), task.server
+    killed = nursery.run(task)
+    assert killed.code == -signal.SIGKILL
+    answered = len(killed.said)
+    done, begun = STEPS[:answered], STEPS[answered : answered + 1]
+
+    seen = look(folder, server)
+    assert_acknowledged(seen, (*done, *begun), [*killed.said, *(None for _ in begun)])
+    assert_old_or_new(seen, done, (*done, *begun))
+    assert_whole(seen, twins)
+
+    work: Step = ("work",)
+    alive = replace(task, point=None)
+    assert nursery.run(replace(alive, steps=[work], now=LONG_AFTER)).code == 0
+    seen = look(folder, server)
+    assert_old_or_new(seen, (*done, work), (*done, *begun, work))
+    assert_whole(seen, twins)
+    assert_ended(seen)
+
+    again = nursery.run(replace(alive, steps=STEPS[answered:], now=2 * LONG_AFTER))
+    assert again.code == 0
+    seen = look(folder, server)
+    assert_old_or_new(seen, STEPS)
+    assert_whole(seen, twins)
+    assert_ended(seen)
 
 
 def hash_of(text: str) -> str:

@@ -8,15 +8,13 @@ then whoever was not answered asks again, and everything must be as if nothing h
 from __future__ import annotations
 
 import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from crashing import Ended, Nursery, Step, Task
-from survival import Twins, assert_acknowledged, assert_ended, assert_old_or_new, assert_whole, look
+from crashing import Ended, Nursery, Task
+from survival import STEPS, Twins, assert_ended, assert_old_or_new, assert_whole, look, survive
 
 import places
 from rag_engine.adapters.sqlite.queries import SQL
@@ -24,32 +22,6 @@ from rag_engine.testing.crash_points import points
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-STEPS: Final[tuple[Step, ...]] = (
-    ("submit", "kept", "Ann met Bob in Paris."),
-    ("submit", "replaced", "Bob met Cid Dane in Rome, and Cid Dane met Ann."),
-    ("submit", "deleted", "Cid Dane met Eve in Oslo."),
-    ("work",),
-    ("alias", "Cid Dane", "Eve"),
-    ("hide", "Rome"),
-    ("submit", "new", "Eve met Ann in Paris."),
-    ("submit", "replaced", "Bob met Eve in Rome."),
-    ("submit", "broken", "unreadable"),
-    ("submit", "flaky", "flaky Dora met Bob in Oslo."),
-    ("submit", "withdrawn", "Nobody met Ann."),
-    ("cancel", "withdrawn"),
-    ("delete", "deleted"),
-    ("hold", "new"),
-    ("work",),
-    ("search", "Who met Bob in Rome?"),
-    ("submit", "new", "Eve was to meet Bob."),
-    ("submit", "new", "Eve met Bob in Lima."),
-    ("submit", "replaced", "Ann met Eve in Rome."),
-    ("delete", "withdrawn"),
-    ("undo", "hide", "Rome"),
-    ("work",),
-)
-LONG_AFTER: Final = 1_000_000.0  # by then no lease of a killed process is held
 
 _READS: Final = "only reads, and no step of these has to read it"
 _KEYS: Final = "keys have nothing to do with documents, and each is one statement"
@@ -141,39 +113,14 @@ def test_killed_there(
 ) -> None:
     times = unkilled.reached[point] if point.startswith(_WRITES) else 1
 
-    def survive(nth: int) -> None:
+    def die(nth: int) -> None:
         nursery = nurseries.get()
         try:
             with places.folder() as folder:
-                _survive(folder / "data", point, nth, nursery, twins)
+                task = Task(folder=str(folder / "data"), steps=STEPS, point=point, nth=nth)
+                survive(task, nursery, twins)
         finally:
             nurseries.put(nursery)
 
     with ThreadPoolExecutor() as threads:
-        list(threads.map(survive, {1 + n * (times - 1) // (TIMES - 1) for n in range(TIMES)}))
-
-
-def _survive(data: Path, point: str, nth: int, nursery: Nursery, twins: Twins) -> None:
-    killed = nursery.run(Task(folder=str(data), steps=STEPS, point=point, nth=nth))
-    assert killed.code == -signal.SIGKILL
-    answered = len(killed.said)
-    done, begun = STEPS[:answered], STEPS[answered : answered + 1]
-
-    seen = look(data)
-    assert_acknowledged(seen, (*done, *begun), [*killed.said, *(None for _ in begun)])
-    assert_old_or_new(seen, done, (*done, *begun))
-    assert_whole(seen, twins)
-
-    work: Step = ("work",)
-    assert nursery.run(Task(folder=str(data), steps=[work], now=LONG_AFTER)).code == 0
-    seen = look(data)
-    assert_old_or_new(seen, (*done, work), (*done, *begun, work))
-    assert_whole(seen, twins)
-    assert_ended(seen)
-
-    again = nursery.run(Task(folder=str(data), steps=STEPS[answered:], now=2 * LONG_AFTER))
-    assert again.code == 0
-    seen = look(data)
-    assert_old_or_new(seen, STEPS)
-    assert_whole(seen, twins)
-    assert_ended(seen)
+        list(threads.map(die, {1 + n * (times - 1) // (TIMES - 1) for n in range(TIMES)}))

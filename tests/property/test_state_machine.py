@@ -2,8 +2,8 @@
 
 `OPERATIONS` (default 2,000; a fifth of that on Neo4j) says how many steps to take at least, and
 `SEED` (default 1) which: each round takes about 500 of the next seed, and prints it. Half of them
-run with thresholds so small that a few documents count as a large workspace. `make soak` takes many
-more.
+run with thresholds so small that a few documents count as a large workspace. On Neo4j the other half
+meets restarts of the server, killed and stopped in turn, at least three. `make soak` takes many more.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from collections import Counter
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import asdict, is_dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import hypothesis
@@ -52,6 +53,7 @@ from rag_engine.testing.observation import adjacency_rows, differences, hits_row
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from neo4j_server import Machine
     from rag_engine.core.edits import Edit
     from rag_engine.core.models import Submission
     from rag_engine.ports.storage import Control, NodeKind, Reader, Workspace
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 
 OPERATIONS = int(os.environ.get("OPERATIONS", "2000"))
 SEED = int(os.environ.get("SEED", "1"))
+RESTARTS = max(3, OPERATIONS // 10_000)
 _ROUND = settings(
     max_examples=10, stateful_step_count=50, deadline=None, derandomize=False, database=None
 )
@@ -109,6 +112,8 @@ class StoreMachine(RuleBasedStateMachine):
     store = "sqlite"
     steps = 0
     seen: ClassVar[Counter[VersionStatus]] = Counter()
+    restarts: ClassVar[list[tuple[int, Callable[[], None]]]] = []
+    """After which steps the store's server is restarted, and how."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -307,6 +312,9 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def everything_is_the_same(self) -> None:
         StoreMachine.steps += 1
+        while self.restarts and self.restarts[0][0] <= StoreMachine.steps:
+            _, restart = self.restarts.pop(0)
+            restart()
         self._ask(observe)
         filter = _ASKED_AGAIN[StoreMachine.steps % len(_ASKED_AGAIN)]
         self._ask(lambda one: _filtered(one, filter))
@@ -431,6 +439,7 @@ def _hold(store: str, thresholds: str, operations: int, round_: settings) -> Non
         run_state_machine_as_test(machine, settings=round_)
         seed += 1
     print(f"{StoreMachine.steps} states compared, versions seen: {dict(StoreMachine.seen)}")
+    assert StoreMachine.restarts == []
     assert {VersionStatus.INDEXED, VersionStatus.SUPERSEDED} <= StoreMachine.seen.keys()
 
 
@@ -449,4 +458,28 @@ def test_neo4j_holds_against_the_reference(thresholds: str) -> None:
         pytest.skip(str(error))
     # Shrinking takes the server hours.
     unshrunk = settings(_ROUND, max_examples=5, phases=[Phase.generate])
-    _hold("neo4j", thresholds, OPERATIONS // 10, unshrunk)
+    operations = OPERATIONS // 10
+    StoreMachine.restarts, unrestarted = [], ""
+    if thresholds == "as shipped":
+        try:
+            StoreMachine.restarts = _restarts(places.neo4j_machine(), operations)
+        except places.MissingStore as error:
+            unrestarted = str(error)
+    _hold("neo4j", thresholds, operations, unshrunk)
+    if unrestarted:
+        pytest.skip(f"{unrestarted}. Everything held without restarts.")
+
+
+def _restarts(machine: Machine, operations: int) -> list[tuple[int, Callable[[], None]]]:
+    """Restarts of a server, spread over the operations."""
+
+    def restart(end: Callable[[], None]) -> None:
+        print(f"{end.__name__} the server after {StoreMachine.steps} operations", flush=True)
+        end()
+        machine.start()
+
+    ends = [(machine.kill, machine.stop)[number % 2] for number in range(RESTARTS)]
+    return [
+        (operations * number // (RESTARTS + 1), partial(restart, end))
+        for number, end in enumerate(ends, 1)
+    ]
