@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-WARM_UP: Final = 1 / 3
+WARM_UP: Final = 1 / 2
 """Share of a run that is not judged: caches and pools fill up."""
 
 _BLOCK_SECONDS: Final = 30.0

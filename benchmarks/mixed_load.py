@@ -1,4 +1,4 @@
-"""A day of mixed load in minutes: `python benchmarks/mixed_load.py [--minutes 30] [--plot FILE]`.
+"""A day of mixed load in minutes: `python benchmarks/mixed_load.py [--minutes 40] [--plot FILE]`.
 
 One process does what a server would: it takes documents in (five formats, some broken), replaces
 and deletes them, changes the graph by hand and takes that back, answers questions in all modes with
@@ -245,7 +245,7 @@ async def run(
 def main() -> None:
     """Parse the command line, run, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--documents", type=int, default=400, help="that are there all the time")
     parser.add_argument("--rate", type=float, default=1.0, help="new documents a second")
     parser.add_argument(
