@@ -371,7 +371,7 @@ async def test_what_goes_while_much_is_read_costs_no_second_reading(
         await ingest(workspace, mentioning("again", "Zoe"), mentioning("late", "Lo"))
         await workspace.store.delete(["bo"])
 
-    between["name_vectors"] = [delete]
+    between["names_in_columns"] = [delete]
     seen = await observed(behind)
     pages = behind.store._connection._count.names.count("chunks_between")  # type: ignore[attr-defined]
     assert pages == 10 // 2 + 1 + 1 + 1

@@ -22,7 +22,10 @@ from rag_engine.core.postings import Postings
 from rag_engine.core.vectors import Float16, Ids, Mask
 
 _PAGE: Final = 5_000
-"""Chunks, or names, that are read at a time: some ten megabytes of rows."""
+"""Chunks, or names, that are read at a time: some ten megabytes.
+
+They come as columns, one record a page: records one by one took most of the time of reading.
+"""
 
 _BEFORE_NONE: Final = (1 << 63) - 1
 """As the row to go on after: none of the same write comes after it."""
@@ -85,17 +88,17 @@ async def arrivals(
         exact: Whether vectors are wanted at all.
     """
     dimensions = dimensions if exact else 0
-    pages, postings = [_taken([], dimensions)], known
+    pages, postings = list[tuple[npt.NDArray[np.generic], ...]](), known
     after, row = since, _BEFORE_NONE
     while True:
-        page = await ask(
+        [page] = await ask(
             "chunks_between", after=after, row=row, upto=upto, limit=_PAGE, vectors=exact
         )
         pages.append(await asyncio.to_thread(_taken, page, dimensions))
-        postings = await asyncio.to_thread(postings.extended, [one["lexemes"] for one in page])
-        if len(page) < _PAGE:
+        postings = await asyncio.to_thread(postings.extended, page["lexemes"])
+        if len(page["row"]) < _PAGE:
             break
-        after, row = page[-1]["shown_at"], page[-1]["row"]
+        after, row = page["shown_at"], page["row"][-1]
     columns = [np.concatenate(column) for column in zip(*pages, strict=True)]
     rows, ids, versions, assertions, vectors, counts, edges = columns
     return Arrivals(
@@ -110,15 +113,15 @@ async def arrivals(
     )
 
 
-def _taken(page: Sequence[Row], dimensions: int) -> tuple[npt.NDArray[np.generic], ...]:
-    """The columns of a page, in the order of `Arrivals`."""
+def _taken(page: Row, dimensions: int) -> tuple[npt.NDArray[np.generic], ...]:
+    """The columns of a page as arrays, in the order of `Arrivals`."""
     names = ("row", "id", "version", "assertions")
-    numbers = [np.array([one[name] for one in page], dtype=np.int64) for name in names]
-    vectors = np.zeros((len(page), 0), dtype=np.float16)
+    numbers = [np.array(page[name], dtype=np.int64) for name in names]
+    vectors = np.zeros((len(page["row"]), 0), dtype=np.float16)
     if dimensions:
-        vectors = _vectors([one["vector"] for one in page], dimensions)
-    counts = np.array([len(one["mentions"]) // EDGE.itemsize for one in page], dtype=np.int64)
-    edges = np.frombuffer(b"".join(one["mentions"] for one in page), dtype=EDGE)
+        vectors = _vectors(page["vector"], dimensions)
+    counts = np.array([len(one) // EDGE.itemsize for one in page["mentions"]], dtype=np.int64)
+    edges = np.frombuffer(b"".join(page["mentions"]), dtype=EDGE)
     return (*numbers, vectors, counts, edges)
 
 
@@ -133,9 +136,9 @@ async def names_of(ask: Ask, ids: Ids, dimensions: int) -> Names:
     vectors = np.zeros((len(ids), dimensions), dtype=np.float16)
     found = np.zeros(len(ids), dtype=np.bool_)
     for first in range(0, len(ids), _PAGE):
-        page = await ask("name_vectors", ids=ids[first : first + _PAGE].tolist())
-        places = np.searchsorted(ids, np.array([one["id"] for one in page], dtype=np.int64))
-        vectors[places] = _vectors([one["vector"] for one in page], dimensions)
+        [page] = await ask("names_in_columns", ids=ids[first : first + _PAGE].tolist())
+        places = np.searchsorted(ids, np.array(page["id"], dtype=np.int64))
+        vectors[places] = _vectors(page["vector"], dimensions)
         found[places] = True
     return Names(ids=ids, vectors=vectors, found=found)
 

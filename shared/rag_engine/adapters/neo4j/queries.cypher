@@ -500,10 +500,9 @@ MATCH (w:Workspace {number: $workspace}) RETURN w.state AS state;
 MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.shown_at >= $after AND c.shown_at <= $upto
   AND (c.shown_at > $after OR c.row + 0 > $row) AND (c.gone_at IS NULL OR c.gone_at > $upto)
 WITH c ORDER BY c.workspace, c.shown_at, c.row LIMIT $limit
-RETURN c.shown_at AS shown_at, c.row AS row, c.id AS id, c.version AS version, c.lexemes AS lexemes,
-       CASE WHEN $vectors THEN c.vector ELSE null END AS vector, c.mentions AS mentions,
-       c.assertions AS assertions
-ORDER BY shown_at, row;
+RETURN max(c.shown_at) AS shown_at, collect(c.row) AS row, collect(c.id) AS id,
+       collect(c.version) AS version, collect(c.assertions) AS assertions, collect(c.lexemes) AS lexemes,
+       collect(c.mentions) AS mentions, collect(CASE WHEN $vectors THEN c.vector END) AS vector;
 
 // name: changes_between
 MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.gone_at > $since AND c.gone_at <= $upto
@@ -522,6 +521,10 @@ RETURN 'version' AS what, v.row AS row, v.document_id AS document, v.fields AS f
 MATCH (x:Edit) WHERE x.workspace = $workspace AND x.id IS NOT NULL AND x.shown_at <= $upto
   AND (x.gone_at IS NULL OR x.gone_at > $upto)
 RETURN properties(x) AS edit;
+
+// name: names_in_columns
+UNWIND $ids AS id MATCH (e:Entity {workspace: $workspace, id: id})
+RETURN collect(e.id) AS id, collect(e.vector) AS vector;
 
 // name: name_vectors
 UNWIND $ids AS id MATCH (e:Entity {workspace: $workspace, id: id})
