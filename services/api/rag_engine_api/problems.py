@@ -120,7 +120,7 @@ async def _engine_error(request: Request, error: Exception) -> JSONResponse:
     error = cast("errors.RagEngineError", error)
     body = problem_of(error)
     if body["status"] >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.warning("%s %s: %s", request.method, request.url.path, error)
+        logger.warning("%s %r: %s", request.method, request.url.path, error)
     if not error.retryable:
         return _told(request, body)
     seconds = getattr(error, "retry_after", None) or _RETRY_SECONDS
