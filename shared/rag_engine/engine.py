@@ -209,7 +209,7 @@ class Engine:
         Args:
             document_id: The document's id.
             workspace: Where it is.
-            title: A title for it; `None` leaves the one there is.
+            title: A title for it; `None` leaves the one there is, "" the one found in its text.
             metadata: Fields that change; `None` takes one away, and what is not named stays.
 
         Raises:
@@ -219,7 +219,7 @@ class Engine:
         submission = (await self._newest(document_id, workspace)).submission
         fields = {**submission.metadata, **(metadata or {})}
         known = {name: value for name, value in fields.items() if value is not None}
-        title = submission.title if title is None else title
+        title = submission.title if title is None else title or None
         if is_fact(document_id):
             raise InvalidRequest(f"{document_id!r} is a fact. Undo it, and add another one.")
         check_submission(document_id, submission.source, submission.root, title, known)

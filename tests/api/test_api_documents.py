@@ -8,14 +8,14 @@ from urllib.parse import quote
 
 import pytest
 
+from rag_engine.engine import Engine
+from rag_engine.errors import StoreFull, StoreUnavailable
 from serving import MAX_BODY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     import httpx
-
-    from rag_engine.engine import Engine
 
 FARNE = b"# Farne\n\nThe lighthouse of Farne was built by Ada Brand in 1843."
 MILL = b"# The mill\n\nAnton Berg bought the mill on the Elder Brook in 1908."
@@ -110,6 +110,50 @@ async def test_an_id_may_be_any_text(client: httpx.AsyncClient, engine: Engine, 
     assert (await client.get(f"/api/v1/documents/{quote(id, safe='')}")).status_code == 404
 
 
+async def test_an_outage_is_no_acceptance(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(self: Engine, content: object, **more: object) -> None:
+        raise StoreFull("The disk is full. Free some space.")
+
+    monkeypatch.setattr(Engine, "submit", full)
+    files = [("files", ("farne.md", FARNE)), ("files", ("mill.md", MILL))]
+    for some in (files[:1], files):
+        response = await client.post("/api/v1/documents", files=some)
+        assert (response.status_code, response.json()["code"]) == (507, "store_full")
+
+
+async def test_an_outage_while_events_are_told_is_told(
+    client: httpx.AsyncClient, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await upload(client, "farne.md", FARNE)
+    queue = (await engine.workspace()).queue
+    known = queue.version
+    calls = 0
+
+    async def away(*words: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise StoreUnavailable("The database is away. Bring it back.")
+        return await known(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(queue, "version", away)
+    told = (await client.get("/api/v1/documents/farne.md/events")).text
+    assert [line for line in told.splitlines() if line.startswith("event: ")] == [
+        "event: pending",
+        "event: problem",
+    ]
+    assert "store_unavailable" in told
+
+
+async def test_two_files_of_one_name_are_refused_together(client: httpx.AsyncClient) -> None:
+    files = [("files", ("a/farne.md", FARNE)), ("files", ("b/farne.md", MILL))]
+    response = await client.post("/api/v1/documents", files=files, data={"replace": "true"})
+    assert response.status_code == 400
+    assert (await client.get("/api/v1/versions")).status_code == 404
+
+
 async def test_metadata_and_title_change_and_the_text_stays(
     client: httpx.AsyncClient, engine: Engine
 ) -> None:
@@ -122,6 +166,9 @@ async def test_metadata_and_title_change_and_the_text_stays(
     assert answering["title"] == "The light"
     assert answering["metadata"] == {"place": "Farne", "kept": True}
     assert (await client.get("/api/v1/documents/farne.md/original")).content == FARNE
+    await client.patch("/api/v1/documents/farne.md", json={"title": None})
+    await engine.work()
+    assert (await shown(client, "farne.md"))["answering"]["title"] == "Farne"
 
 
 @pytest.mark.parametrize("metadata", ["[1]", '{"a": {"b": 1}}', "{", '{"a": null}', '{"$id": 1}'])
@@ -215,7 +262,7 @@ async def test_events_tell_how_it_ends_and_nothing_twice(
     assert json.loads(lines["data"])["error_code"] == "DocumentUnreadable"
     headers = {"Last-Event-ID": lines["id"]}
     again = await client.get("/api/v1/documents/broken.pdf/events", headers=headers)
-    assert again.text.strip() == ""
+    assert (again.status_code, again.content) == (204, b"")
     nothing = await client.get("/api/v1/documents/nothing/events")
     assert (nothing.status_code, nothing.json()["code"]) == (404, "not_found")
 

@@ -131,7 +131,14 @@ async def test_a_body_is_not_read_before_the_key_is_known(engine: Engine, keyrin
 
     async with asking(engine, Admission.KEYS, keyring=keyring) as client:
         response = await client.post("/api/v1/documents", content=never())
-    assert response.status_code == 401
+        assert response.status_code == 401
+        _, token = await keyring.make("Reader", {Scope.READ})
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "multipart/form-data; boundary=b",
+        }
+        response = await client.post("/api/v1/documents", content=never(), headers=headers)
+        assert response.status_code == 403
 
 
 @pytest.mark.parametrize(

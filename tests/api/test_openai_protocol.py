@@ -142,5 +142,6 @@ async def test_a_key_of_one_workspace_chats_with_no_other(engine: Engine) -> Non
         assert reply.choices
         with pytest.raises(openai.PermissionDeniedError):
             await chat.chat.completions.create(model="rag-engine", messages=ASK)
-        with pytest.raises(openai.AuthenticationError):
+        with pytest.raises(openai.AuthenticationError) as caught:
             await speaking(client, "wrong").models.list()
+        assert caught.value.code == "unauthorized"

@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from rag_engine import errors
+from rag_engine.access import Access
 from rag_engine.engine import Engine
+from rag_engine_api.app import Admission, create_app
 from rag_engine_api.problems import STATUSES, code_of
 from serving import asking
 
@@ -30,9 +32,10 @@ def leaves(kind: type[errors.RagEngineError]) -> Iterator[type[errors.RagEngineE
 def test_every_error_has_a_status_of_its_branch_and_a_code_of_its_own() -> None:
     known = {kind for kind in leaves(errors.RagEngineError) if kind.__module__ == errors.__name__}
     assert STATUSES.keys() == known
+    theirs = {errors.ConfigurationError}  # a caller's fault, but not a client's
     for kind, status in STATUSES.items():
-        if issubclass(kind, errors.WorldError):
-            assert status >= 409, kind
+        ours = issubclass(kind, errors.WorldError) and kind is not errors.LeaseLost
+        assert (status >= 500) is (ours or kind in theirs), kind
     assert len({code_of(kind) for kind in known}) == len(known)
     assert code_of(errors.InvalidFilter) == "invalid_filter"
 
@@ -45,6 +48,8 @@ def test_every_error_has_a_status_of_its_branch_and_a_code_of_its_own() -> None:
         ("GET", "/api/v1/documents?limit=0", 422, "malformed"),
         ("GET", "/api/v1/stats", 404, "not_found"),
         ("GET", "/api/v1/workspaces/a%20b/stats", 400, "invalid_request"),
+        ("GET", "/api/v1/workspaces/%2E%2E/stats", 400, "invalid_request"),
+        ("GET", f"/api/v1/documents?filter={'[' * 5_000}", 400, "invalid_filter"),
     ],
 )
 async def test_every_refusal_has_one_shape(
@@ -59,7 +64,7 @@ async def test_every_refusal_has_one_shape(
 
 
 async def test_what_breaks_inside_is_said_to_the_log_and_not_to_the_client(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(self: Engine, workspace: str) -> None:
         raise RuntimeError("a secret of the inside")
@@ -69,6 +74,19 @@ async def test_what_breaks_inside_is_said_to_the_log_and_not_to_the_client(
         response = await client.get("/api/v1/stats")
     assert (response.status_code, response.json()["code"]) == (500, "internal_error")
     assert "secret" not in response.text
+    assert response.headers["x-request-id"] in response.json()["detail"]
+    assert response.headers["x-request-id"] in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("brought", "kept"), [("abc-1.2", True), ("a b", False), ("x" * 65, False), ("", False)]
+)
+async def test_a_request_has_an_id_that_can_stand_in_a_log(
+    client: httpx.AsyncClient, brought: str, kept: bool
+) -> None:
+    response = await client.get("/health", headers={"X-Request-ID": brought})
+    assert (response.headers["x-request-id"] == brought) is kept
+    assert response.headers["x-request-id"]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +99,10 @@ async def test_what_breaks_inside_is_said_to_the_log_and_not_to_the_client(
         ({"host": "evil.example"}, False),
         ({"host": "127.0.0.1.evil.example"}, False),
         ({"host": ""}, False),
+        ({"host": "[evil"}, False),
+        ({"origin": "http://["}, False),
+        ({"x-forwarded-for": "8.8.8.8"}, False),
+        ({"via": "1.1 proxy"}, False),
         ({"origin": "http://evil.example"}, False),
         ({"origin": "null"}, False),
         ({"host": "localhost:8000", "origin": "http://localhost:9000"}, False),
@@ -117,3 +139,22 @@ async def test_the_page_of_the_routes_asks_no_other_server(client: httpx.AsyncCl
         assert place.startswith("/docs/files/")
         assert (await client.get(place)).status_code == 200
     assert "http" not in page
+
+
+def test_the_description_tells_what_is_sent(engine: Engine) -> None:
+    app = create_app(
+        engine, Access(engine.control), admission=Admission.LOCAL, max_body_bytes=1_000
+    )
+    kinds: dict[str, set[str]] = {}
+    for path, operations in app.openapi()["paths"].items():
+        for operation in operations.values():
+            problem = operation["responses"]["default"]["content"]
+            assert list(problem) == ["application/problem+json"], path
+            assert "code" in problem["application/problem+json"]["schema"]["properties"]
+            for status, response in operation["responses"].items():
+                if status in ("200", "201", "202"):
+                    kinds.setdefault(path, set()).update(response["content"])
+    assert kinds["/api/v1/documents/{id}/original"] == {"application/octet-stream"}
+    assert kinds["/api/v1/documents/{id}/text"] == {"text/plain"}
+    assert kinds["/api/v1/query/stream"] == {"text/event-stream"}
+    assert kinds["/v1/chat/completions"] == {"application/json", "text/event-stream"}

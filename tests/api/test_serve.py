@@ -96,6 +96,12 @@ def test_strangers_are_let_in_only_when_that_is_said(tmp_path: Path) -> None:
         assert httpx.get(f"http://127.0.0.1:{port}/api/v1/workspaces").status_code == 200
 
 
+def test_it_asks_for_keys_when_that_is_said_though_there_are_none(tmp_path: Path) -> None:
+    with serving(tmp_path / "data", "--keys", "--no-workers") as (_, client):
+        assert client.get("/api/v1/workspaces").status_code == 401
+        assert client.get("/health").status_code == 200
+
+
 def test_with_a_key_it_asks_for_one(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with started(data, "keys", "create", "Test", "--scope", "write") as making:

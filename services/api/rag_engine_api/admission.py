@@ -45,15 +45,24 @@ class AskForKeys:
         try:
             key = await self._access.key_of(token) if token else None
         except RagEngineError as error:
-            await respond(problem_of(error))(scope, receive, send)
+            await respond(scope["path"], problem_of(error))(scope, receive, send)
             return
         if key is None:
             refusal = problem(401, "unauthorized", _UNKNOWN if token else _MISSING)
             headers = {"WWW-Authenticate": "Bearer"}
-            await respond(refusal, headers)(scope, receive, send)
+            await respond(scope["path"], refusal, headers)(scope, receive, send)
+            return
+        if _uploads(Headers(scope=scope)) and not key.scopes & {Permission.WRITE, Permission.ADMIN}:
+            refusal = problem(403, "forbidden", str(_refuse(key, Permission.WRITE, None).detail))
+            await respond(scope["path"], refusal)(scope, receive, send)
             return
         scope.setdefault("state", {})["key"] = key
         await self._app(scope, receive, send)
+
+
+def _uploads(headers: Headers) -> bool:
+    """Whether a request sends files, which are taken in before its route is asked."""
+    return headers.get("content-type", "").lower().startswith("multipart/")
 
 
 def _is_open(path: str) -> bool:

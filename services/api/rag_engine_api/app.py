@@ -16,7 +16,8 @@ from rag_engine_api.calls import WholeSegments, workspace_by_header, workspace_b
 from rag_engine_api.doors import LocalOnly
 from rag_engine_api.limits import BodyLimit
 from rag_engine_api.pages import describe_routes
-from rag_engine_api.problems import MEDIA_TYPE, Problem, explain_errors
+from rag_engine_api.problems import DESCRIBED, explain_errors
+from rag_engine_api.tracing import RequestIds
 
 PREFIX: Final = "/api/v1"
 
@@ -62,7 +63,7 @@ def create_app(
         generate_unique_id_function=_operation_id,
         docs_url=None,
         redoc_url=None,
-        responses={"default": {"model": Problem, "content": {MEDIA_TYPE: {}}}},
+        responses=DESCRIBED,
     )
     app.state.engine = engine
     app.state.keyring = keyring
@@ -86,6 +87,7 @@ def create_app(
         app.add_middleware(AskForKeys, access=keyring)
     if admission is Admission.LOCAL:
         app.add_middleware(LocalOnly)
+    app.add_middleware(RequestIds)
     return app
 
 

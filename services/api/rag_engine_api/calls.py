@@ -110,7 +110,7 @@ def filter_in_query(text: str | None) -> Filter | None:
         return None
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidFilter(
             f'{text[:200]!r} is not JSON ({error}). Write for example {{"eq": {{"year": 2024}}}}.'
         ) from error

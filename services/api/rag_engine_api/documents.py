@@ -12,10 +12,17 @@ from fastapi import APIRouter, Depends, File, Form, Header, Query, UploadFile
 from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
 
 from rag_engine.core.filters import Filter
 from rag_engine.core.models import Document, Metadata, Version, VersionStatus
-from rag_engine.errors import Conflict, InvalidRequest, NotFound, RagEngineError
+from rag_engine.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    RagEngineError,
+    WorldError,
+)
 from rag_engine_api.admission import READS, WRITES
 from rag_engine_api.calls import Call, Calling, DocumentId, filter_in_query
 from rag_engine_api.problems import problem_of
@@ -69,19 +76,24 @@ async def upload(
 ) -> Accepted:
     """Accept files. When this answers, they are durable; workers index them.
 
-    The same file once more changes nothing. Of many, those that cannot be accepted are named.
+    The same file once more changes nothing. Of many, those that were not accepted are named.
     """
     if len(files) > 1 and (id is not None or title is not None):
         raise InvalidRequest(
             f"An id or a title is one file's, and there are {len(files)}. Send them one by one."
         )
     names = [file_name(file.filename) for file in files]  # all of them, before any is accepted
+    if len({*names}) < len(names):
+        raise InvalidRequest(
+            "Two of the files have the same name, which would be their id. Send them one by one, "
+            "each with an id of its own."
+        )
     fields, accepted, refused = _fields(metadata), list[VersionBody](), list[Refusal]()
     for file, name in zip(files, names, strict=True):
         try:
             version = await _submit(call, file, id or name, name, title, fields, replace=replace)
         except RagEngineError as error:
-            if len(files) == 1:
+            if len(files) == 1 or (isinstance(error, WorldError) and not accepted):
                 raise
             refused.append(Refusal(name=name, problem=problem_of(error)))
         else:
@@ -170,8 +182,9 @@ def _fields(text: str) -> Metadata:
 
 @router.patch("/documents/{id}", dependencies=[WRITES], status_code=202)
 async def patch(call: Calling, id: DocumentId, body: PatchBody) -> VersionBody:
-    """Change a document's title or metadata; the text stays. `null` removes a field (RFC 7396)."""
-    version = await call.engine.amend(id, call.workspace, title=body.title, metadata=body.changes())
+    """Change a document's title or metadata; the text stays. `null` removes (RFC 7396)."""
+    title = body.title or "" if "title" in body.model_fields_set else None
+    version = await call.engine.amend(id, call.workspace, title=title, metadata=body.changes())
     return VersionBody.of(version)
 
 
@@ -233,7 +246,12 @@ async def _original(call: Calling, id: DocumentId) -> AsyncIterator[tuple[Docume
         yield document, path
 
 
-@router.get("/documents/{id}/original", dependencies=[READS], response_class=FileResponse)
+@router.get(
+    "/documents/{id}/original",
+    dependencies=[READS],
+    response_class=FileResponse,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
 async def original(
     found: Annotated[tuple[Document, Path], Depends(_original)],
 ) -> FileResponse:
@@ -308,7 +326,18 @@ async def retry(call: Calling, id: DocumentId) -> VersionBody:
     return VersionBody.of(await call.engine.retry(id, call.workspace))
 
 
-@router.get("/documents/{id}/events", dependencies=[READS], response_class=EventSourceResponse)
+def _unseen(newest: Newest, last_event_id: Annotated[str | None, Header()] = None) -> None:
+    """One who has seen the end is told, without a body, not to come back."""
+    if newest.status in _FINAL and last_event_id == _state(newest):
+        raise HTTPException(204)
+
+
+@router.get(
+    "/documents/{id}/events",
+    dependencies=[READS, Depends(_unseen)],
+    response_class=EventSourceResponse,
+    responses={204: {"description": "The end was seen already: `Last-Event-ID` is the last."}},
+)
 async def events(
     call: Calling,
     first: Newest,
@@ -316,15 +345,12 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """What happens to the newest version of a document, until it comes to its end.
 
-    Each event is a whole version, so that one who comes back misses nothing.
+    Each event is named by the version's status and is the whole version, so that one who comes back
+    with `Last-Event-ID` misses nothing. `deleted` and `problem` are the last ones too.
     """
-    id, seen = first.document_id, last_event_id
-    version: Version | None = first
+    seen, version = last_event_id, first
     queue = (await call.engine.workspace(call.workspace)).queue
     while True:
-        if version is None:
-            yield ServerSentEvent(event="deleted", data={"document_id": id})
-            return
         state = _state(version)
         if state != seen:
             yield ServerSentEvent(id=state, event=version.status, data=VersionBody.of(version))
@@ -332,7 +358,15 @@ async def events(
         if version.status in _FINAL:
             return
         await asyncio.sleep(_EVENT_SECONDS)
-        version = await queue.version(id)
+        try:
+            found = await queue.version(first.document_id)
+        except RagEngineError as error:
+            yield ServerSentEvent(event="problem", data=problem_of(error))
+            return
+        if found is None:
+            yield ServerSentEvent(event="deleted", data={"document_id": first.document_id})
+            return
+        version = found
 
 
 def _state(version: Version) -> str:

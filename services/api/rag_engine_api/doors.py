@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from rag_engine_api.problems import problem, respond
 
 _LOCAL: Final = "localhost"
+_PASSED_ON: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 
 
 def is_loopback(host: str) -> bool:
@@ -42,19 +43,30 @@ class LocalOnly:
             await self._app(scope, receive, send)
             return
         body = problem(403, "forbidden", refusal)
-        await respond(body)(scope, receive, send)
+        await respond(scope["path"], body)(scope, receive, send)
+
+
+def _name_in(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:  # brackets that do not match
+        return ""
 
 
 def _refusal(headers: Headers) -> str | None:
+    if passed := next((one for one in _PASSED_ON if one in headers), None):
+        return (
+            f"This request was passed on by a proxy ({passed!r}), and nobody was asked for a key. "
+            "Start the server with --keys, and make one: rag-engine keys create NAME"
+        )
     host = headers.get("host", "")
-    name = urlsplit(f"//{host}").hostname or ""
-    if not is_loopback(name):
+    if not is_loopback(_name_in(f"//{host}")):
         return (
             f"This server answers to this machine's own name, not to {host!r}. "
             "Ask http://127.0.0.1 or http://localhost."
         )
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
         return (
             f"A page of {origin!r} may not use this server. Ask it from another program, or from a "
             "page of its own."

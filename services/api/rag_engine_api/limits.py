@@ -33,7 +33,7 @@ class BodyLimit:
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > self._bytes:
             body = problem(_TOO_LARGE, OWN_CODES[_TOO_LARGE], self._refusal)
-            await respond(body)(scope, receive, send)
+            await respond(scope["path"], body)(scope, receive, send)
             return
         taken = 0
 

@@ -32,6 +32,7 @@ from rag_engine_api.admission import READS, KnownKey
 from rag_engine_api.calls import ServingEngine
 from rag_engine_api.problems import as_openai, problem_of
 from rag_engine_api.questions import begun
+from rag_engine_api.schemas import LONGEST_QUESTION
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
@@ -147,6 +148,11 @@ def _chosen(request: Request, body: ChatBody) -> Question:
         raise InvalidRequest(
             f"The last message is of {last.role!r}, and a question is a user's. Send one."
         )
+    if len(last.text) > LONGEST_QUESTION:
+        raise InvalidRequest(
+            f"The question has {len(last.text):,} characters. Ask in {LONGEST_QUESTION:,} at most, "
+            "and add longer texts as documents."
+        )
     history = [
         Message(role="user" if one.role == "user" else "assistant", content=one.text)
         for one in before
@@ -177,7 +183,12 @@ async def _begun(
         yield events
 
 
-@router.post("/chat/completions", dependencies=[Depends(_chosen), READS], response_model=Completion)
+@router.post(
+    "/chat/completions",
+    dependencies=[Depends(_chosen), READS],
+    response_model=Completion,
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
 async def complete(
     request: Request,
     body: ChatBody,

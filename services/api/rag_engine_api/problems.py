@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, cast
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from rag_engine import errors
+from rag_engine_api.tracing import HEADER
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ STATUSES: Final[dict[type[errors.RagEngineError], HTTPStatus]] = {
 """The status of every error that RAG Engine raises on purpose; a subclass has its own line."""
 
 OWN_CODES: Final = {
+    HTTPStatus.BAD_REQUEST: "bad_request",
     HTTPStatus.UNAUTHORIZED: "unauthorized",
     HTTPStatus.FORBIDDEN: "forbidden",
     HTTPStatus.NOT_FOUND: "no_such_route",
@@ -78,6 +81,15 @@ class Problem(BaseModel):
     retryable: bool = Field(description="Whether the same request may succeed later.")
 
 
+DESCRIBED: Final[dict[int | str, dict[str, Any]]] = {
+    "default": {
+        "description": "What went wrong, and what to do about it (RFC 9457).",
+        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+    }
+}
+"""How the description of the routes tells of errors."""
+
+
 def problem(
     status: int, code: str, detail: str, *, retryable: bool = False, **more: object
 ) -> dict[str, Any]:
@@ -105,15 +117,18 @@ def as_openai(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "error": error}
 
 
-def _told(
-    request: Request, body: dict[str, Any], headers: dict[str, str] | None = None
+def respond(
+    path: str, body: dict[str, Any], headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    return respond(as_openai(body) if request.url.path.startswith("/v1/") else body, headers)
+    """A problem as the response to a request for a path."""
+    told = as_openai(body) if path.startswith("/v1/") else body
+    return JSONResponse(told, status_code=body["status"], headers=headers, media_type=MEDIA_TYPE)
 
 
-def respond(body: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
-    """A problem as a response."""
-    return JSONResponse(body, status_code=body["status"], headers=headers, media_type=MEDIA_TYPE)
+def _told(
+    request: Request, body: dict[str, Any], headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    return respond(request.url.path, body, headers)
 
 
 async def _engine_error(request: Request, error: Exception) -> JSONResponse:
@@ -127,9 +142,11 @@ async def _engine_error(request: Request, error: Exception) -> JSONResponse:
     return _told(request, body, {"Retry-After": str(max(1, round(seconds)))})
 
 
-async def _http_error(request: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> Response:
     error = cast("HTTPException", error)
     status = HTTPStatus(error.status_code)
+    if status is HTTPStatus.NO_CONTENT:
+        return Response(status_code=status)
     code = OWN_CODES.get(status, status.name.lower())
     detail = str(error.detail)
     if detail == status.phrase:
@@ -155,8 +172,11 @@ async def _malformed(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _internal(request: Request, error: Exception) -> JSONResponse:
-    detail = "Something went wrong inside RAG Engine. The log says more, under the request's id."
-    return _told(request, problem(500, OWN_CODES[HTTPStatus(500)], detail))
+    id = request.state.request_id
+    logger.error("Request %s broke: %s %r", id, request.method, request.url.path)
+    detail = f"Something went wrong inside RAG Engine. The log says more, under request {id}."
+    # This goes out past all middleware, that which names requests included.
+    return _told(request, problem(500, OWN_CODES[HTTPStatus(500)], detail), {HEADER: id})
 
 
 def explain_errors(app: FastAPI) -> None:

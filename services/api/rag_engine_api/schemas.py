@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,9 @@ from rag_engine.ports.storage import Stats
 from rag_engine.retrieval.answer import Answer
 from rag_engine.retrieval.context import Passage, Reference
 from rag_engine.retrieval.neighbourhood import Neighbourhood
+
+LONGEST_QUESTION: Final = 20_000
+"""In characters; what is longer is a document."""
 
 Scalar = bool | int | float | str
 MetadataBody = Annotated[
@@ -205,7 +208,7 @@ class TurnBody(Body):
 class QuestionBody(Body):
     """What is asked, and of what."""
 
-    question: str = Field(max_length=20_000)
+    question: str = Field(max_length=LONGEST_QUESTION)
     mode: str = Field(default="graph", description="`graph`, `fusion` or `naive`.")
     filter: dict[str, Any] | None = Field(
         default=None,

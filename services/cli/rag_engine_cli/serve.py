@@ -27,15 +27,21 @@ if TYPE_CHECKING:
 @click.option("--port", type=click.IntRange(0, 65535), help="Default: RAG_API_PORT, else 8000.")
 @click.option("--no-workers", is_flag=True, help="Answer only; other processes ingest.")
 @click.option(
+    "--keys",
+    "wanted",
+    flag_value="keys",
+    help="Ask for keys, even while there are none. Say it behind a proxy.",
+)
+@click.option(
     "--open",
-    "is_open",
-    is_flag=True,
+    "wanted",
+    flag_value="open",
     help="Let in whoever reaches it, without a key. Only behind something that keeps strangers out.",
 )
 @shared_options
 @pass_session
 def serve(
-    session: Session, host: str | None, port: int | None, no_workers: bool, is_open: bool
+    session: Session, host: str | None, port: int | None, no_workers: bool, wanted: str | None
 ) -> None:
     """Serve documents, questions and the graph over HTTP, and ingest what comes in.
 
@@ -57,7 +63,7 @@ def serve(
     settings = session.settings
     host = settings.api_host if host is None else host
     with listening(host, settings.api_port if port is None else port) as door:
-        service = _Service(session, door, workers=not no_workers, is_open=is_open)
+        service = _Service(session, door, workers=not no_workers, wanted=wanted)
         with Signals() as signals, suppress(KeyboardInterrupt):
             session.run(lambda engine: service.run(engine, signals))
     if signals.received == signal.SIGINT:
@@ -69,12 +75,12 @@ class _Service:
     """A server, and the workers beside it."""
 
     def __init__(
-        self, session: Session, door: socket.socket, *, workers: bool, is_open: bool
+        self, session: Session, door: socket.socket, *, workers: bool, wanted: str | None
     ) -> None:
         self._session = session
         self._door = door
         self._workers = workers
-        self._is_open = is_open
+        self._wanted = wanted
 
     async def run(self, engine: Engine, signals: Signals) -> None:
         """Serve until a signal comes or one of the two fails."""
@@ -103,8 +109,8 @@ class _Service:
         from rag_engine_api.app import Admission
         from rag_engine_api.doors import is_loopback
 
-        if self._is_open:
-            return Admission.OPEN
+        if self._wanted is not None:
+            return Admission(self._wanted)
         if await keyring.any():
             return Admission.KEYS
         host = self._door.getsockname()[0]

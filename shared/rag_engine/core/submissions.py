@@ -16,19 +16,20 @@ LONGEST: Final = 4096
 """Characters of an id, a title, a field name or a metadata value."""
 
 
-_WORKSPACE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_WORKSPACE: Final = re.compile(r"(?=[._-]*[A-Za-z0-9])[A-Za-z0-9._-]{1,64}")
 
 
 def check_workspace(name: str) -> None:
     """Refuse a name that no store gives a workspace.
 
     Raises:
-        InvalidRequest: It is not 1 to 64 letters, digits, `-`, `_` or `.`.
+        InvalidRequest: It is not 1 to 64 letters, digits, `-`, `_` or `.`, or has neither letter
+            nor digit: programs take `..` in an address for another one.
     """
     if not _WORKSPACE.fullmatch(name):
         raise InvalidRequest(
             f"{name!r} cannot be the name of a workspace. Use 1 to 64 letters, digits, "
-            "'-', '_' or '.'."
+            "'-', '_' or '.', among them a letter or a digit."
         )
 
 
