@@ -167,6 +167,23 @@ async def test_one_flipped_bit_of_a_vector_is_found_and_embedded_again(
     assert differences(before, await state(folder)) == []
 
 
+async def test_a_passage_and_a_name_in_rows_of_one_number_are_both_made_again(
+    folder: Path,
+) -> None:
+    before = await state(folder)
+    execute(
+        folder,
+        "DELETE FROM chunk_vector WHERE chunk = 1",
+        "DELETE FROM lexeme WHERE chunk = 1",
+        "DELETE FROM entity_vector WHERE entity = 1",
+    )
+    assert {"passage vectors", "lexemes", "entity vectors"} <= {
+        one.check for one in await verified(folder)
+    }
+    assert await repaired(folder) == ()
+    assert differences(before, await state(folder)) == []
+
+
 async def test_a_process_that_holds_the_damage_in_memory_reads_anew_after_a_repair(
     folder: Path,
 ) -> None:

@@ -27,6 +27,7 @@ from engines import put, small_engine
 from rag_engine import Engine, Question, upkeep
 from rag_engine.adapters.models.fake import HashEmbedder
 from rag_engine.adapters.sqlite import SqliteInspector
+from rag_engine.archive import export_workspace
 from rag_engine.core.edits import Alias
 from rag_engine.core.models import VersionStatus
 from rag_engine.errors import Conflict, DocumentUnreadable, StoreCorrupt
@@ -353,6 +354,8 @@ async def test_a_vector_that_an_edit_may_bring_to_light_is_verified_and_made_aga
     async with opened(folder) as engine:
         with pytest.raises(StoreCorrupt, match=r"'ada brand'"):
             await engine.undo(edit.id)
+        with pytest.raises(StoreCorrupt, match="a vector is not what was written"):
+            await export_workspace(engine, "default", folder.parent / "x.zip", lambda *_: None)
     assert await repaired(folder) == ()
     assert await verified(folder) == []
     execute(folder, "DELETE FROM edit_vector WHERE key = 'ada brand'")

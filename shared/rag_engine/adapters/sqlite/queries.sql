@@ -100,7 +100,10 @@ JOIN entity_vector AS v ON v.entity = e.row
 LEFT JOIN entity_checksum AS s ON s.entity = e.row
 WHERE e.id IN (SELECT value FROM json_each(?1))
 UNION ALL
-SELECT key, vector, NULL FROM edit_vector WHERE key IN (SELECT value FROM json_each(?2));
+SELECT v.key, v.vector, s.vector
+FROM edit_vector AS v
+LEFT JOIN edit_checksum AS s ON s.key = v.key AND s.edit = v.edit
+WHERE v.key IN (SELECT value FROM json_each(?2));
 
 -- ---------------------------------------------------------------- lexical search
 

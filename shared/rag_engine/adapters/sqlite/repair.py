@@ -83,10 +83,13 @@ class Repair:
         wanted = {(one.check, one.place) for one in self._damages}
         for hollow, filling in fillings:
             vector = canonical(filling.vector).astype("<f2").tobytes()
-            if ("entity vectors", hollow.place) in wanted:
-                execute(UPKEEP["put_entity_vector"], (hollow.place, vector))
-            if ("edit vectors", hollow.place) in wanted:
-                execute(UPKEEP["put_edit_vector"], (hollow.key, vector))
+            # Passages and names are numbered apart: one number may stand for one of each.
+            if hollow.chunk is None:
+                if ("entity vectors", hollow.place) in wanted:
+                    execute(UPKEEP["put_entity_vector"], (hollow.place, vector))
+                if ("edit vectors", hollow.place) in wanted:
+                    execute(UPKEEP["put_edit_vector"], (hollow.key, vector))
+                continue
             if ("lexemes", hollow.place) in wanted:
                 execute(UPKEEP["put_lexemes"], (hollow.place, filling.lexemes))
             if ("passage vectors", hollow.place) in wanted:
