@@ -22,12 +22,13 @@ With --dump:
   NEO4J_ADMIN     the command                                        neo4j-admin
   NEO4J_STOP      stops the server, and returns when it is down      neo4j stop
   NEO4J_START     starts it                                          neo4j start
-  NEO4J_DATABASE  the database                                       neo4j
+  NEO4J_DATABASE  the database                                       that of .env, else neo4j
   RAG_DATA_DIR    the folder with the originals                      no default
 
 Exit codes: 0 the backup is whole; 2 wrong usage; 3 there is no new backup (another one is being made,
 a command failed, the disk is full), older ones are as they were; 4 there is a new backup, but the
-server did not start again; 130 interrupted.
+server did not start again; 130 interrupted. Whenever
+the server is left down, a line says so.
 TEXT
 }
 
@@ -37,6 +38,15 @@ fail() { say "$*"; exit 3; }
 
 run() { # COMMAND [ARGUMENT...]; a server that is started must not inherit the locks
   bash -c "$@" 8>&- 9>&-
+}
+
+named_database() { # as rag-engine reads it: of the environment, then of .env in this folder
+  if [ -n "${NEO4J_DATABASE:-}" ]; then
+    echo "$NEO4J_DATABASE"
+  elif [ -f .env ]; then
+    sed -nE 's/^[[:space:]]*(export[[:space:]]+)?NEO4J_DATABASE[[:space:]]*=[[:space:]]*//p' .env |
+      tail -n 1 | sed -E "s/(^|[[:space:]]+)#.*//; s/[[:space:]]+$//; s/^(['\"])(.*)\1$/\2/"
+  fi
 }
 
 number() { # OPTION VALUE
@@ -77,7 +87,10 @@ fi
 admin=${NEO4J_ADMIN:-neo4j-admin}
 stop=${NEO4J_STOP:-neo4j stop}
 start=${NEO4J_START:-neo4j start}
-database=${NEO4J_DATABASE:-neo4j}
+database=$(named_database)
+database=${database:-neo4j}
+[[ "$database" =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
+  wrong "NEO4J_DATABASE, in the environment or in .env of $PWD, is no name of a database: $database"
 blobs=${RAG_DATA_DIR:-}/blobs
 [ -n "${RAG_DATA_DIR:-}" ] || wrong "RAG_DATA_DIR is not set: where are the originals?"
 [ -d "$blobs" ] || fail "There are no originals in $blobs. Check RAG_DATA_DIR."
@@ -97,11 +110,11 @@ stopped=no
 finish() { # also on the way out of an error
   local code=$?
   trap - EXIT
-  if [ "$stopped" = yes ]; then
-    stopped=no
-    run "$start" || { say "The server did not start again: $start"; code=4; }
-  fi
+  trap : INT TERM # whoever is impatient now must not leave the server down
   rm -rf -- "$partial"
+  if [ "$stopped" = yes ]; then
+    run "$start" || say "The server is down, it did not start again: $start"
+  fi
   exit "$code"
 }
 trap finish EXIT
@@ -120,21 +133,42 @@ flock --shared 8
 
 stopped=yes
 run "$stop" || fail "The server could not be stopped: $stop"
-run "$admin database dump \"\$1\" --to-path=\"\$2\"" dump "$database" "$partial" ||
+# Through a pipe: the database's user, who may be the one to run it, cannot write into this folder.
+run "$admin database dump \"\$1\" --to-stdout" dump "$database" >"$partial/$database.dump" ||
   fail "The database could not be dumped: $admin database dump $database"
 [ -s "$partial/$database.dump" ] || fail "There is no dump of the database in $partial."
-stopped=no
-started=yes
-run "$start" || { say "The server did not start again: $start"; started=no; }
+started=yes interrupted=no
+trap 'interrupted=yes' INT TERM # not before it is known whether it runs
+run "$start" || started=no
+[ "$interrupted$started" = yesno ] || stopped=no
+trap 'exit 130' INT TERM
+[ "$interrupted" = no ] || exit 130
+[ "$started" = yes ] || say "The server is down, it did not start again: $start"
 
+# tar ends with 1 when files came while it read a folder. What came is not in the dump; what is, never
+# changes, and is not deleted.
 tar --create --file "$partial/blobs.tar" --directory "$RAG_DATA_DIR" --exclude '.put-*' \
-  --exclude .keeping --exclude .settling blobs || fail "The originals could not be copied."
+  --exclude .keeping --exclude .settling blobs || [ $? -eq 1 ] ||
+  fail "The originals could not be copied."
 
-secret='PASSWORD|API_KEY|TOKEN|SECRET'
+# Those of which it is known that they are no secrets. What else is in the environment may be one.
+plain=(
+  DEBUG LOG_LEVEL NEO4J_CA_FILE NEO4J_CONNECT_SECONDS NEO4J_DATABASE NEO4J_EXACT_CHUNKS
+  NEO4J_KEPT_SECONDS NEO4J_MAX_CONNECTIONS NEO4J_RETRY_SECONDS NEO4J_TRANSACTION_SECONDS NEO4J_URI
+  NEO4J_USERNAME RAG_API_HOST RAG_API_MAX_BODY_BYTES RAG_API_PORT RAG_CHUNK_OVERLAP_TOKENS
+  RAG_CHUNK_TARGET_TOKENS RAG_CONTEXT_PASSAGES RAG_CONTEXT_TOKENS RAG_DATA_DIR RAG_EMBEDDING_MODEL
+  RAG_EMBEDDING_THREADS RAG_LLM_BASE_URL RAG_LLM_MODEL RAG_LLM_TIMEOUT_SECONDS
+  RAG_PARSER_MAX_BYTES RAG_PARSER_MAX_MEMORY_BYTES RAG_PARSER_MAX_PAGES
+  RAG_PARSER_MAX_UNPACKED_BYTES RAG_PARSER_OCR RAG_PARSER_TIMEOUT_SECONDS RAG_WORKER_CONCURRENCY
+  RAG_WORKER_LEASE_SECONDS
+)
 {
   echo "# The settings, without secrets: passwords and keys are not in the backup."
-  env | LC_ALL=C sort | grep -E '^(RAG|NEO4J)_[A-Z0-9_]+=' |
-    grep -vE "^[A-Z0-9_]*($secret)[A-Z0-9_]*=" || true
+  for setting in "${plain[@]}"; do
+    value=${!setting:-}
+    value=${value//\\/\\\\}
+    [ -z "$value" ] || printf '%s="%s"\n' "$setting" "${value//\"/\\\"}"
+  done
 } >"$partial/settings.env"
 cat >"$partial/backup.json" <<TEXT
 {
@@ -151,13 +185,15 @@ sync -- "$partial"/* "$partial" || fail "The disk did not take it."
 mv -T -- "$partial" "$folder/$name"
 sync -- "$folder"
 
-# Only whole backups have such a name, and it sorts by time.
-mapfile -t backups < <(find "$folder" -mindepth 1 -maxdepth 1 -type d -name 'rag-engine-????????T??????Z' | sort -r)
+# Only whole backups have such a name, and it sorts by time. Whatever a wrong clock named the others,
+# the new one stays.
+mapfile -t others < <(find "$folder" -mindepth 1 -maxdepth 1 -type d \
+  -name 'rag-engine-????????T??????Z' ! -name "$name" | sort -r)
 oldest=''
 [ -z "$keep_days" ] || oldest=rag-engine-$(date -u -d "$keep_days days ago" +%Y%m%dT%H%M%SZ)
-for ((i = 1; i < ${#backups[@]}; i++)); do
-  old=${backups[i]}
-  if [ -n "$keep" ] && [ "$i" -lt "$keep" ]; then continue; fi
+for ((i = 0; i < ${#others[@]}; i++)); do
+  old=${others[i]}
+  if [ -n "$keep" ] && [ "$((i + 1))" -lt "$keep" ]; then continue; fi
   if [ -n "$oldest" ] && [[ ! "$(basename "$old")" < "$oldest" ]]; then continue; fi
   if [ -z "$keep$keep_days" ]; then continue; fi
   mv -T -- "$old" "$folder/.$(basename "$old").partial"

@@ -21,7 +21,8 @@ For a dump:
   NEO4J_ADMIN     the command                                        neo4j-admin
   NEO4J_STOP      stops the server, and returns when it is down      neo4j stop
   NEO4J_START     starts it, and returns when it answers             neo4j start
-  NEO4J_DATABASE  the database                                       the one that was dumped
+  NEO4J_DATABASE  the database                                       that of .env, else the one that
+                                                                     was dumped
   RAG_DATA_DIR    the folder for the originals                       no default
 
 Exit codes: 0 all is there; 2 wrong usage, the backup is not whole, or something is there already: nothing
@@ -33,6 +34,15 @@ say() { echo "restore_neo4j.sh: $*" >&2; }
 wrong() { say "$*"; usage >&2; exit 2; }
 refuse() { say "$*"; exit 2; }
 fail() { say "$*"; exit 3; }
+
+named_database() { # as rag-engine reads it: of the environment, then of .env in this folder
+  if [ -n "${NEO4J_DATABASE:-}" ]; then
+    echo "$NEO4J_DATABASE"
+  elif [ -f .env ]; then
+    sed -nE 's/^[[:space:]]*(export[[:space:]]+)?NEO4J_DATABASE[[:space:]]*=[[:space:]]*//p' .env |
+      tail -n 1 | sed -E "s/(^|[[:space:]]+)#.*//; s/[[:space:]]+$//; s/^(['\"])(.*)\1$/\2/"
+  fi
+}
 
 check=no force=no backup=''
 while [ $# -gt 0 ]; do
@@ -75,10 +85,13 @@ for line in '"format": "rag-engine-backup",' '"version": 1,' '"kind": "dump",'; 
   grep -qF -- "$line" "$backup/backup.json" || refuse "$backup is of another format."
 done
 dumped=$(sed -n 's/^  "database": "\(.*\)"$/\1/p' "$backup/backup.json")
+[[ "$dumped" =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] || refuse "$backup names no database."
 [ -s "$backup/$dumped.dump" ] || refuse "$backup holds no dump of $dumped."
-tar --list --file "$backup/blobs.tar" >/dev/null || refuse "$backup/blobs.tar cannot be read."
-if tar --list --file "$backup/blobs.tar" | grep -qvE '^blobs/([0-9a-f]{2}/([0-9a-f]{64})?)?$' ||
-  tar --list --verbose --file "$backup/blobs.tar" | grep -qv '^[-d]'; then
+# Listed first: a grep that has found something ends the tar before it, and that passes for a failure.
+entries=$(tar --list --file "$backup/blobs.tar") &&
+  kinds=$(tar --list --verbose --file "$backup/blobs.tar" | cut -c 1) ||
+  refuse "$backup/blobs.tar cannot be read."
+if grep -qvE '^blobs/([0-9a-f]{2}/([0-9a-f]{64})?)?$' <<<"$entries" || grep -qv '^[-d]' <<<"$kinds"; then
   refuse "$backup/blobs.tar holds something that is no original."
 fi
 if [ "$check" = yes ]; then
@@ -89,7 +102,9 @@ fi
 admin=${NEO4J_ADMIN:-neo4j-admin}
 stop=${NEO4J_STOP:-neo4j stop}
 start=${NEO4J_START:-neo4j start}
-database=${NEO4J_DATABASE:-$dumped}
+database=$(named_database)
+database=${database:-$dumped}
+export NEO4J_DATABASE=$database # what is loaded is what is looked at
 [ -n "${RAG_DATA_DIR:-}" ] || wrong "RAG_DATA_DIR is not set: where do the originals go?"
 [ -n "${NEO4J_URI:-}" ] || wrong "NEO4J_URI is not set: what is there, and what was restored, is asked for."
 if [ "$force" = no ]; then
@@ -102,8 +117,9 @@ stopped=no
 finish() {
   local code=$?
   trap - EXIT
+  trap : INT TERM # whoever is impatient now must not leave the server down
   if [ "$stopped" = yes ]; then
-    bash -c "$start" || { say "The server did not start again: $start"; code=3; }
+    bash -c "$start" || say "The server is down, it did not start again: $start"
   fi
   exit "$code"
 }
@@ -117,16 +133,19 @@ tar --extract --file "$backup/blobs.tar" --directory "$RAG_DATA_DIR" --skip-old-
 
 stopped=yes
 bash -c "$stop" || fail "The server could not be stopped: $stop"
-from=$backup
-if [ "$database" != "$dumped" ]; then # `load` finds a dump by the name of the database
-  from=$(mktemp -d)
-  ln -s "$(realpath "$backup")/$dumped.dump" "$from/$database.dump"
+# Through a pipe: the database's user, who may be the one to run it, cannot read this folder.
+bash -c "$admin database load \"\$1\" --from-stdin --overwrite-destination=true" load "$database" \
+  <"$backup/$dumped.dump" || fail "The database could not be loaded: $admin database load $database"
+interrupted=no
+trap 'interrupted=yes' INT TERM # not before it is known whether it runs
+if bash -c "$start"; then
+  stopped=no
+elif [ "$interrupted" = no ]; then
+  stopped=no
+  fail "The server is down, it did not start: $start"
 fi
-bash -c "$admin database load \"\$1\" --from-path=\"\$2\" --overwrite-destination=true" load "$database" "$from" ||
-  fail "The database could not be loaded: $admin database load $database"
-[ "$from" = "$backup" ] || rm -r -- "$from"
-stopped=no
-bash -c "$start" || fail "The server did not start: $start"
+trap 'exit 130' INT TERM
+[ "$interrupted" = no ] || exit 130
 
 restored=$("${engine[@]}" workspaces list --json) || fail "The restored database cannot be read."
 echo "$restored"
