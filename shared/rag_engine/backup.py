@@ -102,7 +102,7 @@ class Backup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """Which backups are kept. The newest always is.
+    """Which backups are kept. The one just made always is.
 
     Attributes:
         count: So many of the newest; `None` for all.
@@ -160,7 +160,7 @@ async def back_up(
             await whole(_complete, partial, path, inventory, settings)
         finally:
             await whole(shutil.rmtree, partial, ignore_errors=True)
-        deleted = await whole(_delete_old, folder, now, kept)
+        deleted = await whole(_delete_old, path, now, kept)
     except OSError as error:
         raise unwritable(folder, error) from error
     return Backup(path=path, inventory=inventory, deleted=deleted)
@@ -215,14 +215,17 @@ def _sum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _delete_old(folder: Path, now: datetime, kept: Kept) -> tuple[Path, ...]:
-    """Delete backups that are no longer to be kept."""
-    backups = sorted(one for one in folder.iterdir() if _NAME.fullmatch(one.name) and one.is_dir())
-    old = list(backups[:-1])
+def _delete_old(new: Path, now: datetime, kept: Kept) -> tuple[Path, ...]:
+    """Delete backups that are no longer to be kept: never the new one.
+
+    A clock that was wrong may have given others a later name.
+    """
+    found = (one for one in new.parent.iterdir() if _NAME.fullmatch(one.name) and one.is_dir())
+    old = sorted(one for one in found if one.name != new.name)
     if kept.count is None and kept.days is None:
         return ()
     if kept.count is not None:
-        old = [one for one in old if one not in backups[-kept.count :]]
+        old = old[: max(0, len(old) - (kept.count - 1))]
     if kept.days is not None:
         old = [one for one in old if now - _made_at(one) > timedelta(days=kept.days)]
     for one in old:

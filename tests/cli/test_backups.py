@@ -187,6 +187,19 @@ def test_as_many_are_kept_as_asked_for(run: Run, filled: Path, place: Path) -> N
     assert [name for name in names(place) if name not in ("mine", "rag-engine-notes")] == kept
 
 
+@pytest.mark.parametrize("words", [("--keep", "1"), ("--keep", "2"), ("--keep-days", "1")])
+def test_the_new_one_is_kept_although_others_have_a_later_name(
+    run: Run, filled: Path, place: Path, words: tuple[str, str]
+) -> None:
+    """A clock that was wrong gave them theirs."""
+    wrong = ["rag-engine-29990101T000000Z", "rag-engine-29990102T000000Z"]
+    for name in (*wrong, "rag-engine-20200101T000000Z"):
+        (place / name).mkdir(parents=True)
+    made = Path(run("backup", place, *words, "--json").json["backup"])
+    left = {"1": [], "2": wrong[1:]}[words[1]] if words[0] == "--keep" else wrong
+    assert names(place) == [made.name, *left]
+
+
 def truncate(backup: Path) -> None:
     archive = backup / "workspaces/default.zip"
     os.truncate(archive, archive.stat().st_size // 2)
