@@ -86,12 +86,9 @@ async def _new_file(path: Path) -> AsyncIterator[zipfile.ZipFile]:
 
 
 async def _waiting(queue: JobQueue) -> list[Submission]:
-    versions = [
-        version
-        for status in _UNFINISHED
-        for version in await queue.versions(status=status, limit=_ALL)
-    ]
-    found = {version.document_id: version.submission for version in versions}
+    # One read: a version that is claimed or given back between two would be in neither.
+    versions = await queue.versions(limit=_ALL)
+    found = {one.document_id: one.submission for one in versions if one.status in _UNFINISHED}
     return [found[id] for id in sorted(found)]
 
 
