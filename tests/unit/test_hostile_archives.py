@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import struct
+import tempfile
 import warnings
 import zipfile
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +19,7 @@ import pytest
 from engines import put, small_engine
 from rag_engine import Engine
 from rag_engine.archive import export_workspace, import_workspace, opened
-from rag_engine.errors import ArchiveRejected, DocumentUnreadable
+from rag_engine.errors import ArchiveRejected, DocumentUnreadable, StoreFull
 
 PART = "documents/000000"
 DOCUMENTS = f"{PART}.json"
@@ -249,6 +252,66 @@ async def test_an_encrypted_or_patched_entry_is_refused(
     content[one.header_offset + 6] |= flag
     archive.with_name("changed.zip").write_bytes(content)
     assert DOCUMENTS in await refused(engine, archive.with_name("changed.zip"))
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+async def test_an_entry_that_is_packed_in_another_way_is_refused(
+    archive: Path, engine: Engine, kind: int, damaged: bool
+) -> None:
+    """Whole or not: what unpacks it has errors of its own."""
+    path = rewritten(archive, {"edits.json": b"[" + b" " * 500 + b"]"}, kind)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as file:
+        entry = file.getinfo("edits.json")
+    for at in range(entry.compress_size if damaged else 0):
+        content[entry.header_offset + 30 + len(entry.filename) + at] ^= 0xFF
+    path.write_bytes(content)
+    assert "packed in a way" in await refused(engine, path)
+
+
+@pytest.mark.parametrize("where", [b"PK\x01\x02", b"PK\x03\x04"])
+async def test_a_name_that_is_not_of_the_encoding_it_claims_is_refused(
+    archive: Path, engine: Engine, where: bytes
+) -> None:
+    """In the table of contents, or before the entry."""
+    content = bytearray(rewritten(archive, {}).read_bytes())
+    name, flags = (46, 8) if where == b"PK\x01\x02" else (30, 6)
+    starts = [at for at in range(len(content)) if content[at : at + 4] == where]
+    [at] = [at for at in starts if content[at + name :].startswith(b"manifest.json")]
+    content[at + name] = 0xFF
+    path = archive.with_name("changed.zip")
+    for start in range(len(content)):  # the flag of the table of contents is the one that is read
+        if content[start : start + 4] == b"PK\x01\x02":
+            content[start + 9] |= 0x08
+    content[at + flags + 1] |= 0x08
+    path.write_bytes(content)
+    await refused(engine, path)
+
+
+async def test_a_full_disk_is_not_taken_for_an_archive_that_cannot_be_read(
+    archive: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Originals are written where they will lie, and nowhere else before."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def nowhere(*given: object, **named: object) -> str:
+        raise AssertionError("A temporary folder may be on a smaller disk.")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", nowhere)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StoreFull):
+            await import_workspace(engine, "default", archive, silent)
+    assert (await import_workspace(engine, "default", archive, silent)).written == 2
+
+
+async def test_what_fails_while_an_archive_is_open_is_not_its_fault(archive: Path) -> None:
+    with pytest.raises(BrokenPipeError):
+        async with opened.opened_archive(archive):
+            raise BrokenPipeError
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "edits.json", "waiting.json"])

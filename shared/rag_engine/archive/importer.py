@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, suppress
@@ -245,13 +243,9 @@ class _Importer:
         return np.stack([known[key] if key in known else embedded[key] for key in keys])
 
     async def _put_blobs(self, hashes: list[str]) -> None:
-        folder = Path(await whole(tempfile.mkdtemp, prefix="rag-engine-import-"))
-        try:
-            for hash in hashes:
-                await whole(self._archive.unpack, hash, folder / hash)
-                await self._engine.blobs.put(folder / hash)
-        finally:
-            await whole(shutil.rmtree, folder)
+        for hash in hashes:
+            with self._archive.blob(hash) as blob:
+                await to_its_end(self._engine.blobs.put(blob))
 
     async def _wish(self) -> None:
         """Ask for what waited, unless something else is there by now."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import os
+import io
 import zipfile
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -40,8 +39,22 @@ MAX_BYTES: Final = 1 << 40
 MAX_ENTRY: Final = 1 << 30
 """Size above which an entry is refused that is held in memory whole: all but the blobs."""
 
-_DAMAGED: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-"""What `zipfile` raises where an entry is cut, changed, encrypted or packed in another way."""
+_DAMAGED: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    ValueError,
+)
+"""What `zipfile` raises where a file or an entry is cut, changed, encrypted or packed in another way.
+
+`ValueError` is for names that are not of the encoding they claim, and for impossible offsets.
+"""
+
+_BLOCK: Final = 1 << 20
+_KINDS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 @asynccontextmanager
@@ -54,17 +67,21 @@ async def opened_archive(path: Path) -> AsyncIterator[Archive]:
     """
     try:
         file = await whole(zipfile.ZipFile, path)
-        try:
-            yield await asyncio.to_thread(Archive, file, path)
-        finally:
-            await whole(file.close)
-    except zipfile.BadZipFile as error:
+    except _DAMAGED as error:
         raise rejected(path, f"it is no whole ZIP file: {error}") from error
     except OSError as error:
-        raise DocumentUnreadable(
-            f"The archive {str(path)!r} cannot be read ({error.strerror}). "
-            "Check the path and its permissions."
-        ) from error
+        raise _unreadable_file(path, error) from error
+    try:
+        yield await whole(Archive, file, path)
+    finally:
+        await whole(file.close)
+
+
+def _unreadable_file(path: Path, error: OSError) -> DocumentUnreadable:
+    return DocumentUnreadable(
+        f"The archive {str(path)!r} cannot be read ({error.strerror or error}). "
+        "Check the path and its permissions."
+    )
 
 
 class Archive:
@@ -73,6 +90,7 @@ class Archive:
     Raises:
         ArchiveRejected: Its table of contents or its manifest is not in order. So does every
             method, where an entry is.
+        DocumentUnreadable: The file cannot be read. So does every method.
     """
 
     def __init__(self, file: zipfile.ZipFile, path: Path) -> None:
@@ -104,31 +122,42 @@ class Archive:
         except ValueError as error:
             raise self._unreadable(WAITING, error) from error
 
-    def unpack(self, hash: str, target: Path) -> None:
-        """Write a blob to a file."""
-        name = f"blobs/{hash}"
-        digest = hashlib.sha256()
-        try:
-            with self._file.open(name) as entry, target.open("wb") as file:
-                while block := entry.read(1 << 20):
-                    digest.update(block)
-                    file.write(block)
-        except KeyError as error:
-            raise rejected(self._path, f"it lacks {name!r}") from error
-        except _DAMAGED as error:
-            raise self._unreadable(name, error) from error
-        if digest.hexdigest() != hash:
-            raise rejected(self._path, f"the bytes of blob {hash!r} are not its own")
+    def blob(self, hash: str) -> BinaryIO:
+        """A blob to read; its last read raises if the bytes were not those that its name says."""
+        return io.BufferedReader(_Unpacked(self._blocks(hash)), _BLOCK)
 
     def check_blobs(self, hashes: set[str]) -> None:
         """See that these blobs are there, and have the bytes that their names say."""
         for hash in sorted(hashes):
-            self.unpack(hash, Path(os.devnull))
+            for _ in self._blocks(hash):
+                pass
+
+    def _blocks(self, hash: str) -> Iterator[bytes]:
+        name = f"blobs/{hash}"
+        digest = hashlib.sha256()
+        try:
+            with self._file.open(name) as entry:
+                while block := entry.read(_BLOCK):
+                    digest.update(block)
+                    yield block
+        except KeyError as error:
+            raise rejected(self._path, f"it lacks {name!r}") from error
+        except _DAMAGED as error:
+            raise self._unreadable(name, error) from error
+        except OSError as error:
+            raise _unreadable_file(self._path, error) from error
+        if digest.hexdigest() != hash:
+            raise rejected(self._path, f"the bytes of blob {hash!r} are not its own")
 
     def _check_names(self) -> None:
         names = self._file.namelist()
         if odd := [name for name in names if not ENTRY.fullmatch(name)]:
             raise rejected(self._path, f"it has an entry {odd[0]!r} that does not belong there")
+        for entry in self._file.infolist():
+            if entry.compress_type not in _KINDS:
+                raise rejected(
+                    self._path, f"{entry.filename!r} is packed in a way that no export packs"
+                )
         if len(set(names)) != len(names):
             raise rejected(self._path, "it has an entry twice")
         if missing := {MANIFEST, EDITS, WAITING} - set(names):
@@ -169,6 +198,25 @@ class Archive:
             return self._file.read(name)
         except _DAMAGED as error:
             raise self._unreadable(name, error) from error
+        except OSError as error:
+            raise _unreadable_file(self._path, error) from error
 
     def _unreadable(self, name: str, error: Exception) -> ArchiveRejected:
         return rejected(self._path, f"{name!r} cannot be read: {error}")
+
+
+class _Unpacked(io.RawIOBase):
+    """Blocks as a file, so that whoever stores them needs no room for a copy."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        self._left = self._left or memoryview(next(self._blocks, b""))
+        size = min(len(buffer), len(self._left))
+        buffer[:size], self._left = self._left[:size], self._left[size:]
+        return size
