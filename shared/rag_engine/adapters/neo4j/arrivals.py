@@ -20,6 +20,7 @@ from rag_engine.adapters.neo4j.connection import Row
 from rag_engine.adapters.neo4j.records import EDGE
 from rag_engine.core.postings import Postings
 from rag_engine.core.vectors import Float16, Ids, Mask
+from rag_engine.errors import StoreUnavailable
 
 _PAGE: Final = 5_000
 """Chunks, or names, that are read at a time: some ten megabytes.
@@ -32,6 +33,13 @@ _BEFORE_NONE: Final = (1 << 63) - 1
 
 Ask = Callable[..., Awaitable[list[Row]]]
 """Runs a statement by its name."""
+
+
+class Torn(StoreUnavailable):
+    """Something was deleted while a page with it was read, so its columns do not belong together."""
+
+    def __init__(self) -> None:
+        super().__init__("Something was deleted from the workspace while it was read. Try again.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +94,9 @@ async def arrivals(
         upto: The other's.
         dimensions: Of the vectors.
         exact: Whether vectors are wanted at all.
+
+    Raises:
+        Torn: Something was deleted meanwhile; read again.
     """
     dimensions = dimensions if exact else 0
     pages, postings = list[tuple[npt.NDArray[np.generic], ...]](), known
@@ -116,6 +127,7 @@ async def arrivals(
 def _taken(page: Row, dimensions: int) -> tuple[npt.NDArray[np.generic], ...]:
     """The columns of a page as arrays, in the order of `Arrivals`."""
     names = ("row", "id", "version", "assertions")
+    _check_lengths(page, *names, "mentions", "lexemes", *(["vector"] if dimensions else []))
     numbers = [np.array(page[name], dtype=np.int64) for name in names]
     vectors = np.zeros((len(page["row"]), 0), dtype=np.float16)
     if dimensions:
@@ -132,15 +144,24 @@ async def names_of(ask: Ask, ids: Ids, dimensions: int) -> Names:
         ask: Runs a statement.
         ids: Of the entities, ascending.
         dimensions: Of the vectors.
+
+    Raises:
+        Torn: Something was deleted meanwhile; read again.
     """
     vectors = np.zeros((len(ids), dimensions), dtype=np.float16)
     found = np.zeros(len(ids), dtype=np.bool_)
     for first in range(0, len(ids), _PAGE):
         [page] = await ask("names_in_columns", ids=ids[first : first + _PAGE].tolist())
+        _check_lengths(page, "id", "vector")
         places = np.searchsorted(ids, np.array(page["id"], dtype=np.int64))
         vectors[places] = _vectors(page["vector"], dimensions)
         found[places] = True
     return Names(ids=ids, vectors=vectors, found=found)
+
+
+def _check_lengths(page: Row, *columns: str) -> None:
+    if len({len(page[column]) for column in columns}) > 1:
+        raise Torn
 
 
 def _vectors(packed: Sequence[bytes], dimensions: int) -> Float16:

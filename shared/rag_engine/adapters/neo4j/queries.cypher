@@ -1,6 +1,7 @@
 // `W0` stands for the label of the workspace, see `for_workspace`; `$workspace` is always given.
 // Labels are set and taken in one statement, `label`, which is planned for each workspace anew.
 // An index over several properties is used only where each has a condition, if only `IS NOT NULL`.
+// What is deleted while a statement reads it has no properties from then on, and `collect` drops nulls.
 // Nothing newer than Neo4j 5.15. `Record` labels are what readers read, the plain ones what people do:
 // a chunk that was replaced stays a `ChunkRecord` for a while and is no `Chunk` any more.
 
@@ -523,12 +524,14 @@ MATCH (x:Edit) WHERE x.workspace = $workspace AND x.id IS NOT NULL AND x.shown_a
 RETURN properties(x) AS edit;
 
 // name: names_in_columns
-UNWIND $ids AS id MATCH (e:Entity {workspace: $workspace, id: id})
-RETURN collect(e.id) AS id, collect(e.vector) AS vector;
+UNWIND $ids AS wanted MATCH (e:Entity {workspace: $workspace, id: wanted})
+WITH e.id AS id, e.vector AS vector WHERE id IS NOT NULL AND vector IS NOT NULL
+RETURN collect(id) AS id, collect(vector) AS vector;
 
 // name: name_vectors
-UNWIND $ids AS id MATCH (e:Entity {workspace: $workspace, id: id})
-RETURN e.id AS id, e.vector AS vector;
+UNWIND $ids AS wanted MATCH (e:Entity {workspace: $workspace, id: wanted})
+WITH e.id AS id, e.vector AS vector WHERE vector IS NOT NULL
+RETURN id, vector;
 
 // ---------------------------------------------------------------- what readers ask for
 
@@ -542,8 +545,9 @@ MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.gone_at > $counter
 RETURN c.id AS id, c.vector AS vector;
 
 // name: chunk_vectors
-UNWIND $rows AS row MATCH (c:ChunkRecord {workspace: $workspace, row: row})
-RETURN c.row AS row, c.vector AS vector;
+UNWIND $rows AS wanted MATCH (c:ChunkRecord {workspace: $workspace, row: wanted})
+WITH c.row AS row, c.vector AS vector WHERE vector IS NOT NULL
+RETURN row, vector;
 
 // name: model
 MATCH (w:Workspace {number: $workspace}) RETURN w.model AS model;

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from rag_engine.adapters.neo4j.arrivals import Arrivals, Names, arrivals, names_of
+from rag_engine.adapters.neo4j.arrivals import Arrivals, Names, Torn, arrivals, names_of
 from rag_engine.adapters.neo4j.connection import Connection, Row
 from rag_engine.adapters.neo4j.filters import Rows
 from rag_engine.adapters.neo4j.records import edit_of
@@ -334,13 +334,16 @@ class Residents:
         if not base.state.counter:
             chunks = sum(row["chunks"] for row in changes if row["what"] == "version")
             base = Resident.empty(dimensions, exact=chunks <= self._exact_chunks)
-        added = await arrivals(
-            self._rows, base.postings, dimensions=dimensions, exact=base.exact, **span
-        )
+        try:
+            added = await arrivals(
+                self._rows, base.postings, dimensions=dimensions, exact=base.exact, **span
+            )
+            names = await names_of(self._rows, base.unknown(added), dimensions)
+        except Torn:  # what was deleted is not part of the newest state
+            return None
         edits = base.edits
         if state.edited > base.state.counter:
             edits = await self._edits_at(state.counter)
-        names = await names_of(self._rows, base.unknown(added), dimensions)
         if await self._is_cut(base, state):
             return None
         found = await asyncio.to_thread(base.followed, state, edits, changes, added, names)
