@@ -278,7 +278,7 @@ async def test_a_name_that_is_not_of_the_encoding_it_claims_is_refused(
     content = bytearray(rewritten(archive, {}).read_bytes())
     name, flags = (46, 8) if where == b"PK\x01\x02" else (30, 6)
     starts = [at for at in range(len(content)) if content[at : at + 4] == where]
-    [at] = [at for at in starts if content[at + name :].startswith(b"manifest.json")]
+    [at] = [at for at in starts if content[at + name :].startswith(b"edits.json")]
     content[at + name] = 0xFF
     path = archive.with_name("changed.zip")
     for start in range(len(content)):  # the flag of the table of contents is the one that is read
