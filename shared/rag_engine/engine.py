@@ -31,6 +31,7 @@ from rag_engine.core.edits import (
 from rag_engine.core.filters import Filter, check_fields
 from rag_engine.core.models import (
     DEFAULT_WORKSPACE,
+    UNFINISHED,
     Document,
     Metadata,
     MetadataValue,
@@ -54,7 +55,6 @@ from rag_engine.retrieval.context import Budget, Context, assemble, ranked
 from rag_engine.retrieval.neighbourhood import Neighbourhood, neighbourhood
 from rag_engine.retrieval.retrieve import retrieve
 
-_FINAL = (VersionStatus.INDEXED, VersionStatus.FAILED, VersionStatus.CANCELLED)
 _WAIT_SECONDS = 0.2
 
 
@@ -253,7 +253,7 @@ class Engine:
             now = await opened.queue.version(version.document_id, version.number)
             if now is None or now.status is VersionStatus.SUPERSEDED:
                 return replace(version, status=VersionStatus.SUPERSEDED)
-            if now.status in _FINAL:
+            if now.status not in UNFINISHED:
                 return now
             await asyncio.sleep(_WAIT_SECONDS)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from rag_engine.core.models import Submission, Version, VersionStatus
+from rag_engine.core.models import UNFINISHED, Submission, Version, VersionStatus
 from rag_engine.core.tokens import tokenize
 from rag_engine.engine import Engine
 from rag_engine.errors import (
@@ -42,7 +42,6 @@ from rag_engine.ports.inspection import (
 ROUNDS: Final = 4
 """Repairs in a row: one may bring to light what is to be repaired next."""
 
-_UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
 _EMBEDDED: Final = 256
 _NAMED: Final = 1000
 
@@ -121,7 +120,7 @@ async def forget(engine: Engine, inspector: Inspector, workspace: str) -> None:
 
 async def _compare_blobs(engine: Engine, inspection: Inspection) -> AsyncIterator[Damage]:
     async for version, current in inspection.versions():
-        if not current and version.status not in _UNFINISHED:
+        if not current and version.status not in UNFINISHED:
             continue
         whole = await _is_whole(engine, version.submission.content_hash)
         if not whole:
@@ -349,7 +348,7 @@ class _Repairing:
         fingerprint = self._engine.pipeline.fingerprint
         for version in self._again.values():
             newest = await queue.version(version.document_id)
-            if newest is None or newest.status not in _UNFINISHED:  # else a newer one is to come
+            if newest is None or newest.status not in UNFINISHED:  # else a newer one is to come
                 await queue.accept(replace(version.submission, fingerprint=fingerprint))
         await _work(self._engine, self._workspace)
         for id in self._again:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
 from rag_engine.core.filters import Filter
-from rag_engine.core.models import Document, Metadata, Version, VersionStatus
+from rag_engine.core.models import UNFINISHED, Document, Metadata, Version, VersionStatus
 from rag_engine.errors import (
     Conflict,
     InvalidRequest,
@@ -45,7 +45,6 @@ router = APIRouter(tags=["documents"])
 
 LARGEST_PAGE: Final = 1_000
 _EVENT_SECONDS: Final = 0.3
-_FINAL: Final = frozenset(VersionStatus) - {VersionStatus.PENDING, VersionStatus.RUNNING}
 _METADATA: Final = TypeAdapter(MetadataBody)
 
 # Originals are what strangers wrote: nothing in them runs, whatever type they claim.
@@ -328,7 +327,7 @@ async def retry(call: Calling, id: DocumentId) -> VersionBody:
 
 def _unseen(newest: Newest, last_event_id: Annotated[str | None, Header()] = None) -> None:
     """One who has seen the end is told, without a body, not to come back."""
-    if newest.status in _FINAL and last_event_id == _state(newest):
+    if newest.status not in UNFINISHED and last_event_id == _state(newest):
         raise HTTPException(204)
 
 
@@ -355,7 +354,7 @@ async def events(
         if state != seen:
             yield ServerSentEvent(id=state, event=version.status, data=VersionBody.of(version))
             seen = state
-        if version.status in _FINAL:
+        if version.status not in UNFINISHED:
             return
         await asyncio.sleep(_EVENT_SECONDS)
         try:

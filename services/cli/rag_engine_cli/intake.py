@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rag_engine.core.models import Stage, Version, VersionStatus
+from rag_engine.core.models import UNFINISHED, Stage, Version
 from rag_engine.errors import DocumentRejected, InvalidRequest
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rag_engine_cli.plan import Plan, Step
     from rag_engine_cli.report import Report
 
-_UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
 _LOOK_SECONDS: Final = 0.5
 
 
@@ -67,7 +66,7 @@ class Intake:
         queue = (await self._engine.workspace(self._workspace)).queue
         for id in ids:
             version = await queue.version(id)
-            if version is not None and version.status in _UNFINISHED:
+            if version is not None and version.status in UNFINISHED:
                 self._waiting[id] = version
 
     async def _submit(self, steps: Sequence[Step]) -> None:
@@ -85,7 +84,7 @@ class Intake:
             except (DocumentRejected, InvalidRequest) as error:
                 self._report.refused(step.file.path, str(error))
             else:
-                if version.status in _UNFINISHED:
+                if version.status in UNFINISHED:
                     self._waiting[version.document_id] = version
                 self._report.accepted(version)
 
@@ -116,7 +115,7 @@ class Intake:
         self._report.stage(version, stage)
 
     def _ended(self, version: Version) -> None:
-        if version.status not in _UNFINISHED:
+        if version.status not in UNFINISHED:
             known = self._waiting.get(version.document_id)
             if known is not None and known.number == version.number:
                 del self._waiting[version.document_id]
@@ -135,7 +134,7 @@ class Intake:
         queue = (await self._engine.workspace(self._workspace)).queue
         for version in list(self._waiting.values()):
             now = await queue.version(version.document_id, version.number)
-            if now is not None and now.status not in _UNFINISHED:
+            if now is not None and now.status not in UNFINISHED:
                 self._ended(now)
             elif now is None and self._waiting.get(version.document_id) is version:
                 del self._waiting[version.document_id]

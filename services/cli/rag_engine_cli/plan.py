@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from rag_engine.core.models import Metadata, Version, VersionStatus
+from rag_engine.core.models import UNFINISHED, Metadata, Version, VersionStatus
 from rag_engine.errors import NotFound
 from rag_engine_cli.files import File, Found
 from rag_engine_cli.terminal import in_words
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 ALL: Final = 1 << 31
 """More versions than a workspace has."""
-
-_UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
 
 
 class Change(StrEnum):
@@ -105,12 +103,12 @@ async def known_versions(engine: Engine, workspace: str) -> dict[str, Version]:
 
 async def unfinished(queue: JobQueue) -> int:
     """How many documents wait in the queue, or are being worked on by some process."""
-    return sum([len(await queue.versions(status=status, limit=ALL)) for status in _UNFINISHED])
+    return sum([len(await queue.versions(status=status, limit=ALL)) for status in UNFINISHED])
 
 
 def waiting_in(known: Mapping[str, Version]) -> list[str]:
     """Ids of the documents that are in the queue."""
-    return [id for id, version in known.items() if version.status in _UNFINISHED]
+    return [id for id, version in known.items() if version.status in UNFINISHED]
 
 
 async def compare(
@@ -206,7 +204,7 @@ def _step(file: File, version: Version | None, wish: Wish) -> Step:
 
 
 def _again(step: Step, version: Version) -> Step:
-    waits = version.status in _UNFINISHED
+    waits = version.status in UNFINISHED
     return Step(
         file=step.file,
         change=Change.WAITING if waits else Change.RETRIED,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from rag_engine.core.models import Version, VersionStatus
+from rag_engine.core.models import UNFINISHED, Version, VersionStatus
 from rag_engine.errors import BlobMissing
 from rag_engine_cli.named import named
 from rag_engine_cli.options import shared_options
@@ -19,7 +19,6 @@ from rag_engine_cli.terminal import plural
 if TYPE_CHECKING:
     from rag_engine.engine import Engine
 
-_UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
 _RETRIED: Final = (VersionStatus.FAILED, VersionStatus.CANCELLED)
 
 
@@ -40,7 +39,7 @@ def cancel(session: Session, names: tuple[str, ...]) -> None:
 
     async def work(engine: Engine) -> list[Version]:
         found = await named(engine, session.workspace, names)
-        return await _each(engine.cancel, found, session.workspace, _UNFINISHED)
+        return await _each(engine.cancel, found, session.workspace, UNFINISHED)
 
     cancelled = session.run(work)
     session.terminal.record({"cancelled": [version_record(version) for version in cancelled]})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag_engine.core.models import VersionStatus
+from rag_engine.core.models import UNFINISHED, VersionStatus
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.plan import ALL
 from rag_engine_cli.session import Session, pass_session
@@ -33,7 +33,7 @@ async def _stats(engine: Engine, session: Session) -> None:
         name: getattr(found, name)
         for name in ("documents", "chunks", "entities", "relations", "mentions", "assertions")
     }
-    for status in (VersionStatus.PENDING, VersionStatus.RUNNING, VersionStatus.FAILED):
+    for status in (*UNFINISHED, VersionStatus.FAILED):
         counts[str(status)] = len(await queue.versions(status=status, limit=ALL))
     terminal = session.terminal
     terminal.record(

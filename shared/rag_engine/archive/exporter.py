@@ -28,7 +28,7 @@ from rag_engine.archive.layout import (
     passage_record,
 )
 from rag_engine.core.ids import entity_id
-from rag_engine.core.models import Submission, VersionStatus
+from rag_engine.core.models import UNFINISHED, Submission
 from rag_engine.core.names import entity_key
 from rag_engine.engine import Engine
 from rag_engine.ports.queue import JobQueue
@@ -41,8 +41,6 @@ _DOCUMENTS: Final = 200
 _ALL: Final = 1 << 31
 _NEVER: Final = (1980, 1, 1, 0, 0, 0)
 """When entries were made: equal workspaces give equal entries."""
-
-_UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
 
 
 async def export_workspace(
@@ -88,7 +86,7 @@ async def _new_file(path: Path) -> AsyncIterator[zipfile.ZipFile]:
 async def _waiting(queue: JobQueue) -> list[Submission]:
     # One read: a version that is claimed or given back between two would be in neither.
     versions = await queue.versions(limit=_ALL)
-    found = {one.document_id: one.submission for one in versions if one.status in _UNFINISHED}
+    found = {one.document_id: one.submission for one in versions if one.status in UNFINISHED}
     return [found[id] for id in sorted(found)]
 
 

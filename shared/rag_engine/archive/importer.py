@@ -16,7 +16,7 @@ from rag_engine.archive.files import to_its_end, whole
 from rag_engine.archive.layout import Manifest, Part, Passage, Progress, Record, rejected
 from rag_engine.archive.opened import Archive, opened_archive
 from rag_engine.core.ids import chunk_id
-from rag_engine.core.models import Chunk, Stage, Submission, VersionStatus
+from rag_engine.core.models import UNFINISHED, Chunk, Stage, Submission, VersionStatus
 from rag_engine.engine import Engine
 from rag_engine.errors import Conflict, InvalidRequest, LeaseLost, ModelMismatch
 from rag_engine.ingest.embed import embed_names, texts_of
@@ -28,7 +28,6 @@ _LEASE_SECONDS: Final = 600.0
 _BATCH: Final = 256
 """Chunks staged in one transaction."""
 
-_UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
 
 Outcome = Literal["written", "kept", "unfinished"]
 
@@ -203,7 +202,7 @@ class _Importer:
         newest = await self._workspace.queue.version(submission.document_id)
         if newest is None:
             return False
-        if newest.status in _UNFINISHED:
+        if newest.status in UNFINISHED:
             return newest.submission != submission
         if newest.status is VersionStatus.INDEXED:
             return True

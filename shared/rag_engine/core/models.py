@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from rag_engine.core.ids import ChunkId, EntityId
 
@@ -29,6 +30,10 @@ class VersionStatus(StrEnum):
     FAILED = "failed"  # given up, with a reason; the version before it still answers
     CANCELLED = "cancelled"  # stopped by request; the version before it still answers
     SUPERSEDED = "superseded"  # a newer version or a delete made it pointless
+
+
+UNFINISHED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING)
+"""Where versions stand that somebody still has to bring to their end; the others are final."""
 
 
 class Stage(StrEnum):

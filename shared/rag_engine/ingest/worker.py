@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rag_engine.core.jobs import MAX_ATTEMPTS, decide
-from rag_engine.core.models import Version, VersionStatus
+from rag_engine.core.models import UNFINISHED, Version
 from rag_engine.errors import (
     DocumentUnreadable,
     LeaseLost,
@@ -176,7 +176,7 @@ class Worker:
         It may even be indexed: the lease ends with that, and a heartbeat may be the first to see.
         """
         now = await workspace.queue.version(job.lease.document_id, job.lease.version)
-        if now is not None and now.status not in (VersionStatus.PENDING, VersionStatus.RUNNING):
+        if now is not None and now.status not in UNFINISHED:
             watch.ended(now)
 
     async def _settle(self, workspace: Workspace, job: Job, error: Exception) -> Version:

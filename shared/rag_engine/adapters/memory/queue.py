@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rag_engine.adapters.memory.tables import VersionRow
-from rag_engine.core.models import Version, VersionStatus
+from rag_engine.core.models import UNFINISHED, Version, VersionStatus
 from rag_engine.ports.queue import Job, Lease
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from rag_engine.core.models import Stage, Submission
 
 _AT_ONCE = 0.0  # and not now: a clock that is set back puts nothing off
-
-_WANTED = (VersionStatus.PENDING, VersionStatus.RUNNING)
 
 
 class MemoryQueue:
@@ -32,11 +30,11 @@ class MemoryQueue:
     async def accept(self, submission: Submission, *, first: int = 1) -> Version:
         now = self._clock()
         rows = self._rows(submission.document_id)
-        alive = [row for row in rows if row.version.status in (*_WANTED, VersionStatus.INDEXED)]
+        alive = [row for row in rows if row.version.status in (*UNFINISHED, VersionStatus.INDEXED)]
         if alive and _identity(alive[-1].version.submission) == _identity(submission):
             return alive[-1].version
         for row in alive:
-            if row.version.status in _WANTED:
+            if row.version.status in UNFINISHED:
                 self._give_up(row, VersionStatus.SUPERSEDED)
         version = Version(
             submission=submission,
@@ -125,7 +123,7 @@ class MemoryQueue:
 
     async def cancel(self, document_id: str) -> Version | None:
         for row in self._rows(document_id):
-            if row.version.status in _WANTED:
+            if row.version.status in UNFINISHED:
                 return self._give_up(row, VersionStatus.CANCELLED)
         return None
 

@@ -18,13 +18,12 @@ from rag_engine.adapters.neo4j.leases import (
 )
 from rag_engine.adapters.neo4j.records import submission_properties, version_of
 from rag_engine.core.jobs import Decision
-from rag_engine.core.models import Stage, Submission, Version, VersionStatus
+from rag_engine.core.models import UNFINISHED, Stage, Submission, Version, VersionStatus
 from rag_engine.ports.queue import Job, Lease
 
 T = TypeVar("T")
 
-_UNFINISHED = (VersionStatus.PENDING, VersionStatus.RUNNING)
-_WANTED = (*_UNFINISHED, VersionStatus.INDEXED)
+_WANTED = (*UNFINISHED, VersionStatus.INDEXED)
 _BEAT_SECONDS: Final = 10.0
 """For how long a heartbeat is tried at least; with longer leases, for half of one."""
 
@@ -107,7 +106,7 @@ class Neo4jQueue:
         """Lease a version, unless somebody else was faster."""
         document = await locked(transaction, found["document"], self._clock)
         one = document.number(found["number"])
-        if one is None or one.version.status not in _UNFINISHED:
+        if one is None or one.version.status not in UNFINISHED:
             return None
         if one.claimable_at is None or one.claimable_at > document.now:
             return None
@@ -239,7 +238,7 @@ class Neo4jQueue:
             newest = last.version
             if last.node.get("ended_by") == attempt:
                 return newest  # an earlier run was committed, only its answer was lost
-            if newest.status not in _UNFINISHED:
+            if newest.status not in UNFINISHED:
                 return None
             await self._end(transaction, document_id, document, VersionStatus.CANCELLED, attempt)
             return replace(
@@ -277,7 +276,7 @@ class Neo4jQueue:
         attempt: str | None = None,
     ) -> None:
         """End the unfinished versions of a document."""
-        ended = [one for one in document.versions if one.version.status in _UNFINISHED]
+        ended = [one for one in document.versions if one.version.status in UNFINISHED]
         if not ended:
             return
         await transaction.rows(

@@ -14,11 +14,9 @@ from rag_engine.adapters.sqlite.presence import Presence
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import id_list, pack, pack_metadata, version_of
 from rag_engine.core.jobs import Decision
-from rag_engine.core.models import Stage, Submission, Version, VersionStatus
+from rag_engine.core.models import UNFINISHED, Stage, Submission, Version, VersionStatus
 from rag_engine.errors import LeaseLost, StoreCorrupt, WorldError
 from rag_engine.ports.queue import Job, Lease
-
-_UNFINISHED = (VersionStatus.PENDING, VersionStatus.RUNNING)
 
 
 class SqliteQueue:
@@ -169,7 +167,7 @@ class SqliteQueue:
 
         def write(connection: sqlite3.Connection) -> Version | None:
             found = find_version(connection, "newest_version", document_id)
-            if found is None or found.version.status not in _UNFINISHED:
+            if found is None or found.version.status not in UNFINISHED:
                 return None
             [document, _] = connection.execute(SQL["document_row"], (document_id,)).fetchone()
             _end_unfinished(connection, document, VersionStatus.CANCELLED, self._clock())

@@ -24,11 +24,11 @@ from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.queue import columns_of
 from rag_engine.adapters.sqlite.rows import version_of
 from rag_engine.adapters.sqlite.verify import UPKEEP, open_for_upkeep
-from rag_engine.core.models import Version, VersionStatus
+from rag_engine.core.models import UNFINISHED, Version, VersionStatus
 from rag_engine.errors import StoreUnavailable
 from rag_engine.ports.inspection import Damage, Remedy
 
-_WANTED: Final = (VersionStatus.PENDING, VersionStatus.RUNNING, VersionStatus.INDEXED)
+_WANTED: Final = (*UNFINISHED, VersionStatus.INDEXED)
 _LAST: Final = 1 << 32  # rows beyond it nobody has written
 _PATIENCE: Final = 1.0  # whoever has a file open keeps it open
 _MADE_WITH: Final = ("model", "dimensions", "normaliser", "tokeniser")
