@@ -119,9 +119,10 @@ class Access:
         self._forget()
 
     async def _keys(self) -> dict[str, Key]:
-        if self._clock() - self._read_at >= _REMEMBERED_SECONDS or self._clock() < self._read_at:
+        now = self._clock()
+        if not 0 <= now - self._read_at < _REMEMBERED_SECONDS:  # a clock may be set back
             self._known = {one.id: one for one in await self._control.keys()}
-            self._read_at = self._clock()
+            self._read_at = now
         return self._known
 
     def _forget(self) -> None:

@@ -41,7 +41,8 @@ class AskForKeys:
         if scope["type"] != "http" or _is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
-        token = _token(Headers(scope=scope))
+        headers = Headers(scope=scope)
+        token = _token(headers)
         try:
             key = await self._access.key_of(token) if token else None
         except RagEngineError as error:
@@ -49,11 +50,11 @@ class AskForKeys:
             return
         if key is None:
             refusal = problem(401, "unauthorized", _UNKNOWN if token else _MISSING)
-            headers = {"WWW-Authenticate": "Bearer"}
-            await respond(scope["path"], refusal, headers)(scope, receive, send)
+            how = {"WWW-Authenticate": "Bearer"}
+            await respond(scope["path"], refusal, how)(scope, receive, send)
             return
-        if _uploads(Headers(scope=scope)) and not key.scopes & {Permission.WRITE, Permission.ADMIN}:
-            refusal = problem(403, "forbidden", str(_refuse(key, Permission.WRITE, None).detail))
+        if _uploads(headers) and not key.may(Permission.WRITE):
+            refusal = problem(403, "forbidden", _refusal(key, Permission.WRITE, None))
             await respond(scope["path"], refusal)(scope, receive, send)
             return
         scope.setdefault("state", {})["key"] = key
@@ -98,14 +99,13 @@ KnownKey = Annotated[Key | None, Depends(_key)]
 """Of a parameter: the key of a request, of whatever scope; `None` where none is asked for."""
 
 
-def _refuse(key: Key, needed: Permission, workspace: str | None) -> HTTPException:
+def _refusal(key: Key, needed: Permission, workspace: str | None) -> str:
     may = " and ".join(sorted(key.scopes))
     where = f" in {', '.join(sorted(key.workspaces))}" if key.workspaces else ""
     there = f" in workspace {workspace!r}" if workspace is not None else ""
-    return HTTPException(
-        HTTPStatus.FORBIDDEN,
+    return (
         f"This needs the scope {str(needed)!r}{there}; the key {key.name!r} has {may}{where}. "
-        "Bring another one.",
+        "Bring another one."
     )
 
 
@@ -124,7 +124,7 @@ def _administers(request: Request, key: KnownKey) -> None:
 def _check(request: Request, key: Key | None, needed: Permission) -> None:
     workspace = getattr(request.state, "workspace", None)
     if key is not None and not key.allows(needed, workspace):
-        raise _refuse(key, needed, workspace)
+        raise HTTPException(HTTPStatus.FORBIDDEN, _refusal(key, needed, workspace))
 
 
 READS: Final = Depends(_reads)

@@ -44,7 +44,6 @@ def create_app(
     *,
     admission: Admission,
     max_body_bytes: int,
-    root_path: str = "",
 ) -> FastAPI:
     """An application over an engine, which stays the caller's to close.
 
@@ -53,13 +52,11 @@ def create_app(
         keyring: The keys.
         admission: Who is let in.
         max_body_bytes: Longest body of a request.
-        root_path: Where a proxy has put it, for example `/rag`.
     """
     app = FastAPI(
         title="RAG Engine",
         version=operations.VERSION,
         description=_DESCRIPTION,
-        root_path=root_path,
         generate_unique_id_function=_operation_id,
         docs_url=None,
         redoc_url=None,

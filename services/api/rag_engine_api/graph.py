@@ -12,7 +12,7 @@ from rag_engine.core.edits import Alias, Edit, Fact, Suppression
 from rag_engine_api.admission import READS, WRITES
 from rag_engine_api.calls import Calling, filter_in_query
 from rag_engine_api.documents import FilterQuery
-from rag_engine_api.schemas import Body, NeighbourhoodBody, StatsBody, VersionBody, moment
+from rag_engine_api.schemas import Body, NeighbourhoodBody, StatsBody, VersionBody, moment, shown
 
 router = APIRouter(tags=["graph"])
 
@@ -95,26 +95,15 @@ async def edits(call: Calling) -> Changes:
     changes = await call.engine.edits(call.workspace)
     return Changes(
         edits=[_edit_body(one.edit, one.made_at) for one in changes.edits],
-        facts=[
-            KnownFact(
-                id=one.id,
-                name=one.name,
-                type=one.type,
-                description=one.description,
-                target=one.target,
-                keywords=one.keywords,
-            )
-            for one in changes.facts
-        ],
+        facts=[shown(KnownFact, one) for one in changes.facts],
         lost=list(changes.lost),
     )
 
 
 def _edit_body(edit: Edit, made_at: float) -> EditBody:
     if isinstance(edit, Alias):
-        alias = AliasBody(source=edit.source, target=edit.target)
-        return EditBody(id=edit.id, alias=alias, made_at=moment(made_at))
-    suppression = SuppressionBody(name=edit.name, other=edit.other)
+        return EditBody(id=edit.id, alias=shown(AliasBody, edit), made_at=moment(made_at))
+    suppression = shown(SuppressionBody, edit)
     return EditBody(id=edit.id, suppression=suppression, made_at=moment(made_at))
 
 
@@ -149,4 +138,4 @@ async def undo(call: Calling, id: str) -> None:
 @router.get("/stats", dependencies=[READS])
 async def stats(call: Calling) -> StatsBody:
     """What the workspace holds."""
-    return StatsBody.of(await call.engine.stats(call.workspace))
+    return shown(StatsBody, await call.engine.stats(call.workspace))

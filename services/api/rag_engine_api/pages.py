@@ -18,9 +18,10 @@ def describe_routes(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def page(request: Request) -> HTMLResponse:
-        files = f"{request.scope.get('root_path', '').rstrip('/')}{_FILES}"
+        root = request.scope.get("root_path", "").rstrip("/")
+        files = root + _FILES
         return get_swagger_ui_html(
-            openapi_url=f"{request.scope.get('root_path', '').rstrip('/')}{app.openapi_url}",
+            openapi_url=f"{root}{app.openapi_url}",
             title=f"{app.title}: routes",
             swagger_js_url=f"{files}/swagger-ui-bundle.js",
             swagger_css_url=f"{files}/swagger-ui.css",

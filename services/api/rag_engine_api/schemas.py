@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag_engine.core.models import Document, Metadata, MetadataValue, Version
-from rag_engine.ports.storage import Stats
 from rag_engine.retrieval.answer import Answer
 from rag_engine.retrieval.context import Passage, Reference
 from rag_engine.retrieval.neighbourhood import Neighbourhood
@@ -29,6 +28,14 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+Shown = TypeVar("Shown", bound=Body)
+
+
+def shown(kind: type[Shown], record: object) -> Shown:
+    """A record whose fields have the names of a body's, as that."""
+    return kind.model_validate(record, from_attributes=True)
+
+
 def moment(seconds: float | None) -> datetime | None:
     """A time as JSON has it."""
     return None if seconds is None else datetime.fromtimestamp(round(seconds), UTC)
@@ -36,7 +43,11 @@ def moment(seconds: float | None) -> datetime | None:
 
 def metadata_of(body: dict[str, Scalar | list[Scalar]]) -> Metadata:
     """Metadata as the engine has it."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in body.items()}
+    return {key: _held(value) for key, value in body.items()}
+
+
+def _held(value: Scalar | list[Scalar]) -> MetadataValue:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _listed(value: MetadataValue) -> Scalar | list[Scalar]:
@@ -244,7 +255,6 @@ class AnswerBody(Body):
     @classmethod
     def of(cls, answer: Answer) -> AnswerBody:
         """An answer as JSON."""
-        usage = answer.usage
         return cls(
             answer=answer.text,
             references=[ReferenceBody.of(one) for one in answer.references],
@@ -252,13 +262,7 @@ class AnswerBody(Body):
             mode=answer.mode,
             extractive=answer.extractive,
             model=answer.model,
-            usage=(
-                UsageBody(
-                    prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens
-                )
-                if usage
-                else None
-            ),
+            usage=shown(UsageBody, answer.usage) if answer.usage else None,
             citations_removed=answer.citations_removed,
             warnings=list(answer.warnings),
             timings=answer.timings,
@@ -372,8 +376,7 @@ class PatchBody(Body):
     def changes(self) -> dict[str, MetadataValue | None]:
         """The fields that change; `None` goes."""
         return {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in self.metadata.items()
+            key: None if value is None else _held(value) for key, value in self.metadata.items()
         }
 
 
@@ -388,17 +391,3 @@ class StatsBody(Body):
     assertions: int
     fields: dict[str, int] = Field(description="How many documents have a value in each field.")
     model: str | None = Field(description="The embedding model that made its vectors.")
-
-    @classmethod
-    def of(cls, stats: Stats) -> StatsBody:
-        """Numbers as JSON."""
-        return cls(
-            documents=stats.documents,
-            chunks=stats.chunks,
-            entities=stats.entities,
-            relations=stats.relations,
-            mentions=stats.mentions,
-            assertions=stats.assertions,
-            fields=dict(stats.fields),
-            model=stats.model,
-        )

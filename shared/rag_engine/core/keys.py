@@ -36,10 +36,14 @@ class Key:
 
     def allows(self, scope: Scope, workspace: str | None = None) -> bool:
         """Whether it may be used so; without a workspace, for what belongs to none."""
-        if not self.scopes & {scope, Scope.ADMIN}:
+        if not self.may(scope):
             return False
         # What belongs to no workspace is for those whose key is bound to none.
         return not self.workspaces if workspace is None else self.sees(workspace)
+
+    def may(self, scope: Scope) -> bool:
+        """Whether it allows that, wherever it is for."""
+        return not self.scopes.isdisjoint({scope, Scope.ADMIN})
 
     def sees(self, workspace: str) -> bool:
         """Whether it is for a workspace, for whatever it allows there."""
