@@ -166,6 +166,7 @@ async def test_who_closes_does_not_wait_for_a_server_that_is_gone(
         control = opening()
         await control.open("default", create=True)
         if silent:
+            proxy.dumb = True  # or else another try, on a new connection, succeeds
             proxy.swallow()
         else:
             proxy.close()
@@ -173,6 +174,7 @@ async def test_who_closes_does_not_wait_for_a_server_that_is_gone(
         with takes_at_most(4.0):
             await control.aclose()
         proxy.cut()
+        proxy.heal()
         if not silent:
             proxy.open()
     assert len(caplog.records) == 2

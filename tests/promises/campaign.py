@@ -94,10 +94,13 @@ class History:
                     now[id] = known[id]
         return now if ended else known
 
-    def edits(self) -> list[frozenset[Edit]]:
-        """Which edits may be in force: all that were answered, with or without the last one."""
-        done = [step for step, sure in zip(self.steps, self.answered, strict=True) if sure]
-        return [edits_after(done), edits_after(self.steps)]
+    def edits(self) -> set[frozenset[Edit]]:
+        """Which edits may be in force: all that were answered, each of the others or not."""
+        possible = {edits_after([])}
+        for step, answered in zip(self.steps, self.answered, strict=True):
+            done = {edits_after([step], before=edits) for edits in possible}
+            possible = done if answered else possible | done
+        return possible
 
 
 class Campaign:

@@ -172,9 +172,9 @@ def visible_after(steps: Sequence[Step]) -> dict[str, str | None]:
     return visible
 
 
-def edits_after(steps: Sequence[Step]) -> Edits:
-    """The edits in force after these steps."""
-    edits = set[Edit]()
+def edits_after(steps: Sequence[Step], *, before: Edits = frozenset()) -> Edits:
+    """The edits in force after these steps, where `before` were."""
+    edits = set(before)
     for step in steps:
         if step[0] in ("alias", "hide"):
             edits.add(edit_of(step))
