@@ -31,6 +31,7 @@ from rag_engine.archive import (
     Manifest,
     Progress,
     check_archive,
+    check_model,
     compare,
     export_workspace,
     import_workspace,
@@ -42,7 +43,6 @@ from rag_engine.errors import (
     ArchiveRejected,
     Conflict,
     InvalidRequest,
-    ModelMismatch,
     NotFound,
     StoreUnavailable,
 )
@@ -351,13 +351,8 @@ async def restore(
         StoreCorrupt: A workspace does not hold what was written to it.
     """
     inventory = await check_backup(path, progress)
-    embedder = engine.pipeline.embedder
     for saved in inventory.workspaces:
-        if (saved.model, saved.dimensions) != (embedder.name, embedder.dimensions):
-            raise ModelMismatch(
-                f"The vectors in {str(path)!r} were made by {saved.model!r}, not by "
-                f"{embedder.name!r}. Set RAG_EMBEDDING_MODEL to that model and try again."
-            )
+        check_model(engine, path, saved)
     known = set(await engine.control.workspaces())
     names = [saved.name for saved in inventory.workspaces]
     full = [name for name in names if name in known and not await _is_empty(engine, name)]

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from rag_engine.archive.comparison import Compared, compare
 from rag_engine.archive.exporter import export_workspace
-from rag_engine.archive.importer import Imported, check_archive, import_workspace
+from rag_engine.archive.importer import Imported, check_archive, check_model, import_workspace
 from rag_engine.archive.layout import Manifest, Progress
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Manifest",
     "Progress",
     "check_archive",
+    "check_model",
     "compare",
     "export_workspace",
     "import_workspace",

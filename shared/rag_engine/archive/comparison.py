@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rag_engine.archive.files import whole
-from rag_engine.archive.layout import Progress, Record
+from rag_engine.archive.layout import Passage, Progress, Record, with_vectors
 from rag_engine.archive.opened import Archive, opened_archive
 from rag_engine.core.evidence import canonical
 from rag_engine.core.vectors import canonical as canonical_vectors
@@ -66,11 +66,8 @@ async def compare(engine: Engine, workspace: str, path: Path, progress: Progress
 async def _records(archive: Archive) -> AsyncGenerator[tuple[Record, Vectors], None]:
     for number in range(archive.manifest.parts):
         part, vectors = await whole(archive.part, number)
-        start = 0
-        for record in part.documents:
-            end = start + len(record.chunks)
-            yield record, vectors[start:end]
-            start = end
+        for one in with_vectors(part, vectors):
+            yield one
 
 
 async def _content(found: AsyncIterator[Content], id: str) -> Content | None:
@@ -85,19 +82,11 @@ async def _content(found: AsyncIterator[Content], id: str) -> Content | None:
 
 def _equal(content: Content, record: Record, vectors: Vectors) -> bool:
     one, other = content.document, record.document
-    passages = [
-        (c.ordinal, c.text, c.start, c.end, c.tokens, c.pages, c.heading_path)
-        for c in content.chunks
-    ]
     return (
         content.submission == record.submission
         and (one.title, one.media_type, one.parsed_hash)
         == (other.title, other.media_type, other.parsed_hash)
-        and passages
-        == [
-            (c.ordinal, c.text, c.start, c.end, c.tokens, c.pages, c.heading_path)
-            for c in record.chunks
-        ]
+        and tuple(map(Passage.of, content.chunks)) == record.chunks
         and list(content.extractions) == [canonical(one) for one in record.extractions]
         and np.array_equal(content.vectors, canonical_vectors(vectors).astype(np.float32))
     )

@@ -21,11 +21,11 @@ from rag_engine.archive.layout import (
     VERSION,
     WAITING,
     Manifest,
+    Passage,
     Progress,
     Wish,
     packed,
     part_name,
-    passage_record,
 )
 from rag_engine.core.ids import entity_id
 from rag_engine.core.models import UNFINISHED, Submission
@@ -197,7 +197,7 @@ def _record(content: Content) -> dict[str, Any]:
     return {
         "document": asdict(content.document),
         "submission": asdict(content.submission),
-        "chunks": [passage_record(chunk) for chunk in content.chunks],
+        "chunks": [asdict(Passage.of(chunk)) for chunk in content.chunks],
         "extractions": [asdict(extraction) for extraction in content.extractions],
     }
 

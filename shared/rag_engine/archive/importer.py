@@ -8,12 +8,20 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import numpy as np
 
 from rag_engine.archive.files import to_its_end, whole
-from rag_engine.archive.layout import Manifest, Part, Passage, Progress, Record, rejected
+from rag_engine.archive.layout import (
+    Manifest,
+    Part,
+    Passage,
+    Progress,
+    Record,
+    rejected,
+    with_vectors,
+)
 from rag_engine.archive.opened import Archive, opened_archive
 from rag_engine.core.ids import chunk_id
 from rag_engine.core.models import UNFINISHED, Chunk, Stage, Submission, VersionStatus
@@ -27,6 +35,20 @@ from rag_engine.ports.storage import Vectors, Workspace
 _LEASE_SECONDS: Final = 600.0
 _BATCH: Final = 256
 """Chunks staged in one transaction."""
+
+
+class MadeWith(Protocol):
+    """What says which model made its vectors."""
+
+    @property
+    def model(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Length of its vectors."""
+        ...
 
 
 Outcome = Literal["written", "kept", "unfinished"]
@@ -80,16 +102,25 @@ async def import_workspace(
         ModelMismatch: Its vectors were made by another model. Nothing was written.
     """
     async with opened_archive(path) as archive:
-        manifest, embedder = archive.manifest, engine.pipeline.embedder
-        if (manifest.model, manifest.dimensions) != (embedder.name, embedder.dimensions):
-            raise ModelMismatch(
-                f"The vectors in {str(path)!r} were made by {manifest.model!r}, not by "
-                f"{embedder.name!r}. Set RAG_EMBEDDING_MODEL to that model and try again."
-            )
+        check_model(engine, path, archive.manifest)
         if not checked:
             await _check(archive, path, progress)
         opened = await engine.control.open(workspace, create=True)
         return await _Importer(engine, opened, archive).run(progress)
+
+
+def check_model(engine: Engine, path: Path, made_with: MadeWith) -> None:
+    """Refuse vectors of another model than the engine's.
+
+    Raises:
+        ModelMismatch: They are in the archive or the backup at `path`.
+    """
+    embedder = engine.pipeline.embedder
+    if (made_with.model, made_with.dimensions) != (embedder.name, embedder.dimensions):
+        raise ModelMismatch(
+            f"The vectors in {str(path)!r} were made by {made_with.model!r}, not by "
+            f"{embedder.name!r}. Set RAG_EMBEDDING_MODEL to that model and try again."
+        )
 
 
 async def _check(archive: Archive, path: Path, progress: Progress) -> None:
@@ -262,11 +293,8 @@ class _Importer:
 def _tasks(part: Part, vectors: Vectors) -> Iterator[_Task]:
     chunks = sum(len(record.chunks) for record in part.documents)
     names = dict(zip(part.names, vectors[chunks:], strict=True))
-    start = 0
-    for record in part.documents:
-        end = start + len(record.chunks)
-        yield _Task(record=record, vectors=vectors[start:end], names=names)
-        start = end
+    for record, own in with_vectors(part, vectors):
+        yield _Task(record=record, vectors=own, names=names)
 
 
 def _chunk_of(passage: Passage, job: Job) -> Chunk:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,6 +64,11 @@ class Passage:
     pages: tuple[int, int] | None
     heading_path: tuple[str, ...]
 
+    @classmethod
+    def of(cls, chunk: Chunk) -> Passage:
+        """What a chunk is, whichever version it belongs to."""
+        return cls(**{one.name: getattr(chunk, one.name) for one in fields(cls)})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
@@ -116,14 +121,6 @@ def packed(record: object) -> bytes:
     return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def passage_record(chunk: Chunk) -> dict[str, Any]:
-    """A chunk as a `Passage`, ready for JSON."""
-    record = asdict(chunk)
-    for derived in ("id", "document_id", "version"):
-        del record[derived]
-    return record
-
-
 def manifest_of(content: bytes) -> Manifest:
     """A manifest that this release can read.
 
@@ -168,6 +165,15 @@ def part_of(content: bytes, values: bytes, dimensions: int) -> tuple[Part, Vecto
     if not np.isfinite(vectors).all():
         raise ValueError("a vector in it is not finite")
     return part, vectors
+
+
+def with_vectors(part: Part, vectors: Vectors) -> Iterator[tuple[Record, Vectors]]:
+    """Each document of a part with the vectors of its chunks; those of names come after them all."""
+    start = 0
+    for record in part.documents:
+        end = start + len(record.chunks)
+        yield record, vectors[start:end]
+        start = end
 
 
 def _check_record(record: Record) -> None:

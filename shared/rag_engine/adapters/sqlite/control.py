@@ -140,9 +140,7 @@ class SqliteControl:
 
     async def keys(self) -> list[Key]:
         """See `Control.keys`."""
-        if not await self._listed(SQL["has_keys"]):  # as the release before left it
-            return []
-        return [key_of(row) for row in await self._listed(SQL["keys"])]
+        return [key_of(row) for row in await self._looked_up(_keys)]
 
     async def add_key(self, key: Key) -> None:
         """See `Control.add_key`."""
@@ -159,13 +157,14 @@ class SqliteControl:
 
     async def remove_key(self, id: str) -> bool:
         """See `Control.remove_key`."""
-        return any(key.id == id for key in await self.keys()) and await asyncio.to_thread(
-            self._remove_key, id
-        )
+        if not any(key.id == id for key in await self.keys()):
+            return False
 
-    def _remove_key(self, id: str) -> bool:
-        with translated(self._listing), closing(connect(self._listing)) as connection:
-            return connection.execute(SQL["remove_key"], (id,)).rowcount > 0
+        def remove() -> bool:
+            with translated(self._listing), closing(connect(self._listing)) as connection:
+                return connection.execute(SQL["remove_key"], (id,)).rowcount > 0
+
+        return await asyncio.to_thread(remove)
 
     def _path(self, number: int) -> Path:
         return self._data_dir / "workspaces" / f"{number:04d}.sqlite"
@@ -181,6 +180,11 @@ class SqliteControl:
             await asyncio.to_thread(self._executor.shutdown)
 
     async def _listed(self, sql: str, *parameters: object) -> list[Any]:
+        return await self._looked_up(
+            lambda connection: connection.execute(sql, parameters).fetchall()
+        )
+
+    async def _looked_up(self, look: Callable[[sqlite3.Connection], list[Any]]) -> list[Any]:
         """Rows of the list of workspaces, which is read without waiting for who writes it."""
 
         def read() -> list[Any]:
@@ -192,7 +196,7 @@ class SqliteControl:
                 if self._files() and not is_listing(connection):
                     raise _lost(self._listing)
                 connection.execute(SQL["make_workspaces"])
-                return connection.execute(sql, parameters).fetchall()
+                return look(connection)
 
         return await asyncio.to_thread(read)
 
@@ -333,6 +337,12 @@ class SqliteControl:
             f"The index of workspace {name!r} was made with {key} {theirs!r}, this release has "
             f"{mine}. Ingest the documents into a new workspace."
         )
+
+
+def _keys(connection: sqlite3.Connection) -> list[Any]:
+    if not connection.execute(SQL["has_keys"]).fetchall():  # as the release before left it
+        return []
+    return connection.execute(SQL["keys"]).fetchall()
 
 
 def numbered_files(folder: Path) -> set[Path]:
