@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from neo4j import exceptions
 
 import places
 from rag_engine.adapters.neo4j import Neo4jControl
 from rag_engine.adapters.neo4j.connection import Connection
+from rag_engine.core.keys import Key, Scope
 from rag_engine.testing.drafts import DIMENSIONS, MODEL, id_of, ingest
 from rag_engine.testing.observation import differences, observed
 from rag_engine.testing.store_contract import A, B
@@ -88,3 +90,44 @@ async def test_names_without_a_vector_are_not_there(
     await database.aclose()
     assert page["id"] == [id_of("Ann")]
     assert len(page["vector"]) == 1
+
+
+async def test_a_key_and_a_chore_whose_answer_was_lost_are_this_callers(
+    opening: Callable[[], Neo4jControl], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once, losing = Connection._once, list[str]()
+
+    async def lose_the_answer(self: Any, *how: Any) -> Any:
+        result = await once(self, *how)
+        if losing:
+            losing.pop()
+            raise exceptions.IncompleteCommit("The connection broke.")
+        return result
+
+    monkeypatch.setattr(Connection, "_once", lose_the_answer)
+    control = opening()
+    await control.open("default", create=True)
+    await control.add_key(Key(id="k", name="n", hash="h", scopes=frozenset(Scope)))
+    losing.append("remove_key")
+    assert await control.remove_key("k")
+    assert (losing, await control.remove_key("k")) == ([], False)
+    losing.append("due")
+    assert await control.due("clean", 60.0)
+    assert (losing, await control.due("clean", 60.0)) == ([], False)
+
+
+async def test_an_index_of_another_models_width_gives_way(
+    address: Address, opening: Callable[[], Neo4jControl]
+) -> None:
+    """As a process leaves one that ends after it took another model and before it made the index."""
+    control = opening()
+    number = (await control.open("default", create=True)).store._workspace  # type: ignore[attr-defined]
+    database = Connection(address)
+    await database.run("make_vector_index", write=True, workspace=number, dimensions=2)
+    for _ in range(2):
+        await control._index(number)
+        [row] = await database.run("width_of_vector_index", workspace=number)
+        assert row["width"] == DIMENSIONS
+    for name in ("rag_words", "rag_chunks"):
+        await database.run(f"DROP INDEX {name}_w{number}", write=True)
+    await database.aclose()

@@ -106,15 +106,18 @@ class Neo4jControl:
         """See `Control.due`."""
         if not await self._read("any_workspace"):
             return False
+        attempt = token()
 
         async def work(transaction: Transaction) -> bool:
             chores = {"namespace": self._namespace, "name": chore}
             rows = await transaction.rows("lock_chore", token=token(), **chores)
             now = time_of(self._clock, rows)
+            if rows[0]["begun_by"] == attempt:
+                return True  # an earlier run was committed, only its answer was lost
             begun = rows[0]["begun_at"]
             if begun is not None and begun > now - seconds:
                 return False
-            await transaction.rows("begin_chore", now=now, **chores)
+            await transaction.rows("begin_chore", now=now, attempt=attempt, **chores)
             return True
 
         return await self._connection.write(work)
@@ -139,10 +142,16 @@ class Neo4jControl:
 
     async def remove_key(self, id: str) -> bool:
         """See `Control.remove_key`."""
-        rows = await self._connection.run(
-            "remove_key", write=True, namespace=self._namespace, id=id
-        )
-        return bool(rows)
+        found = False
+
+        async def work(transaction: Transaction) -> bool:
+            # An earlier run may have been committed, and only its answer lost.
+            nonlocal found
+            rows = await transaction.rows("remove_key", namespace=self._namespace, id=id)
+            found = bool(rows) or found
+            return found
+
+        return await self._connection.write(work)
 
     async def aclose(self) -> None:
         """See `Control.aclose`."""
@@ -223,16 +232,16 @@ class Neo4jControl:
             await transaction.rows("set_made_with", made_with=mine)
 
         await self._connection.write(work, workspace=int(node["number"]))
-        if self._indexed and node.get("dimensions") != self._dimensions:
-            number = int(node["number"])
-            await self._connection.run("drop_vector_index", write=True, workspace=number)
 
     async def _index(self, number: int) -> None:
-        """Make the indexes for people's own Cypher."""
+        """Make the indexes for people's own Cypher; one of another model's width gives way."""
         [row] = await self._connection.run("components")
         exact = _version(row["version"]) >= (5, 18)
         name = "make_exact_vector_index" if exact else "make_vector_index"
         width = self._dimensions
+        found = await self._connection.run("width_of_vector_index", workspace=number)
+        if any(one["width"] != width for one in found):
+            await self._connection.run("drop_vector_index", write=True, workspace=number)
         await self._connection.run(name, write=True, workspace=number, dimensions=width)
         await self._connection.run("make_text_index", write=True, workspace=number)
 

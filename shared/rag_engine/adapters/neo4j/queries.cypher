@@ -70,6 +70,10 @@ OPTIONS {indexConfig: {`vector.dimensions`: $dimensions, `vector.similarity_func
 CREATE FULLTEXT INDEX rag_words_w0 IF NOT EXISTS FOR (n:W0) ON EACH [n.lexemes]
 OPTIONS {indexConfig: {`fulltext.analyzer`: 'whitespace'}};
 
+// name: width_of_vector_index
+SHOW INDEXES YIELD name, options WHERE name = 'rag_chunks_w0'
+RETURN options.indexConfig['vector.dimensions'] AS width;
+
 // name: drop_vector_index
 DROP INDEX rag_chunks_w0 IF EXISTS;
 
@@ -99,10 +103,10 @@ MATCH (k:Key {namespace: $namespace, id: $id}) DELETE k RETURN $id AS id;
 // name: lock_chore
 MERGE (c:Chore {namespace: $namespace, name: $name})
 SET c.locked = $token
-RETURN c.begun_at AS begun_at, datetime.realtime().epochMillis AS milliseconds;
+RETURN c.begun_at AS begun_at, c.begun_by AS begun_by, datetime.realtime().epochMillis AS milliseconds;
 
 // name: begin_chore
-MATCH (c:Chore {namespace: $namespace, name: $name}) SET c.begun_at = $now;
+MATCH (c:Chore {namespace: $namespace, name: $name}) SET c.begun_at = $now, c.begun_by = $attempt;
 
 // name: waiting
 WITH coalesce($now, datetime.realtime().epochMillis / 1000.0) AS now
