@@ -63,6 +63,22 @@ async def test_every_refusal_has_one_shape(
     assert body["detail"].endswith((".", "FILE"))
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v1/keys", "GET, POST"),
+        ("/api/v1/documents/x", "DELETE, GET, PATCH, PUT"),
+        ("/api/v1/workspaces/a/documents", "DELETE, GET, POST"),
+        ("/health", "GET"),
+    ],
+)
+async def test_a_method_that_is_refused_is_told_which_there_are(
+    client: httpx.AsyncClient, path: str, allowed: str
+) -> None:
+    response = await client.options(path)
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+
+
 async def test_what_breaks_inside_is_said_to_the_log_and_not_to_the_client(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

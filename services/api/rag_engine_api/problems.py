@@ -15,8 +15,10 @@ from typing import Any, Final, cast
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from rag_engine import errors
 from rag_engine_api.tracing import HEADER
@@ -151,7 +153,17 @@ async def _http_error(request: Request, error: Exception) -> Response:
     detail = str(error.detail)
     if detail == status.phrase:
         detail = _EXPLAINED.get(status, f"{detail}. See /docs for what there is.")
-    return _told(request, problem(status, code, detail), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed(request)
+    return _told(request, problem(status, code, detail), headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods of an address: whoever refuses one knows only those of the first of its routes."""
+    routes = (route for route in iter_route_contexts(request.app.routes))
+    matching = (one for one in routes if one.matches(request.scope)[0] is not Match.NONE)
+    return ", ".join(sorted({method for one in matching for method in one.methods or ()}))
 
 
 _EXPLAINED: Final = {
