@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from rag_engine.engine import Engine
 
-TOKEN = "a key for all of this server"
+TOKEN = "a key for all of this server"  # noqa: S105 - of this test alone
 FARNE = "# Farne\n\nThe lighthouse of Farne was built by Ada Brand in 1843."
 
 
