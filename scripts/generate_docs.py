@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
 import click
+from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from rag_engine import errors
 from rag_engine.settings import Settings
+from rag_engine.telemetry import metrics
 from rag_engine_api.problems import OWN_CODES, STATUSES, code_of
 from rag_engine_cli.main import cli
 
@@ -171,10 +173,35 @@ def _meaning(kind: type[errors.RagEngineError]) -> str:
     return inspect.cleandoc(kind.__doc__ or "").split("\n\n", 1)[0].replace("\n", " ")
 
 
+def metrics_page() -> str:
+    """Every metric, its labels and what it tells."""
+    rows = [
+        f"| `{name}` | {kind} | {', '.join(f'`{one}`' for one in labels)} | {prose} |"
+        for name, kind, labels, prose in sorted(_metrics())
+    ]
+    return (
+        f"# Metrics\n\n{NOTE}"
+        "`GET /metrics` shows these in the format of Prometheus. Counters and histograms are those of "
+        "the process that answers; what begins with `rag_queue_` and `rag_store_` is the store's, the "
+        "same on every replica. See [how to watch it](../how-to/serve.md#watching-it).\n\n"
+        "| Metric | Type | Labels | What it tells |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _metrics() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+    for one in vars(metrics).values():
+        if isinstance(one, MetricWrapperBase):
+            [family] = one.describe()
+            suffix = "_total" if family.type == "counter" else ""
+            labels: tuple[str, ...] = one._labelnames  # noqa: SLF001 - shown nowhere else
+            yield family.name + suffix, family.type, labels, family.documentation
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "docs/reference/settings.md": settings_page,
     "docs/reference/cli.md": cli_page,
     "docs/reference/errors.md": errors_page,
+    "docs/reference/metrics.md": metrics_page,
     ".env.example": env_example,
 }
 

@@ -54,6 +54,7 @@ from rag_engine.retrieval.answer import Answer, AnswerEvent, answer
 from rag_engine.retrieval.context import Budget, Context, assemble, ranked
 from rag_engine.retrieval.neighbourhood import Neighbourhood, neighbourhood
 from rag_engine.retrieval.retrieve import retrieve
+from rag_engine.telemetry import metrics
 
 _WAIT_SECONDS = 0.2
 
@@ -348,6 +349,7 @@ class Engine:
             )
             context = assemble(await ranked(reader, retrieved.hits), budget=budget)
         timings = {"search": time.perf_counter() - began}
+        metrics.QUESTIONS.labels(question.mode, "search").observe(timings["search"])
         return Found(context=context, warnings=retrieved.warnings, timings=timings)
 
     async def stream(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
@@ -368,6 +370,8 @@ class Engine:
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, Answer):
+                    seconds = event.timings["answer"]
+                    metrics.QUESTIONS.labels(question.mode, "answer").observe(seconds)
                     yield replace(
                         event,
                         warnings=(*found.warnings, *event.warnings),

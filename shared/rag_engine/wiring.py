@@ -11,6 +11,7 @@ from pathlib import Path
 from rag_engine.adapters.blobs import FolderBlobs
 from rag_engine.adapters.blobs.locks import locked
 from rag_engine.adapters.models.http import HttpLimits, http_client
+from rag_engine.adapters.models.middleware import MeasuredChat
 from rag_engine.adapters.models.onnx import OnnxEmbedder
 from rag_engine.adapters.models.openai_api import OpenAIChat
 from rag_engine.adapters.models.phrases import PhraseExtractor
@@ -23,6 +24,7 @@ from rag_engine.errors import ConfigurationError, StoreUnavailable
 from rag_engine.ingest.chunk import ChunkSize
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ports.inspection import Inspector
+from rag_engine.ports.models import ChatModel
 from rag_engine.ports.storage import Control
 from rag_engine.retrieval.context import Budget
 from rag_engine.settings import Settings
@@ -160,7 +162,7 @@ def limits_of(settings: Settings) -> ParserLimits:
     )
 
 
-def chat_of(settings: Settings) -> tuple[OpenAIChat | None, tuple[Callable[[], object], ...]]:
+def chat_of(settings: Settings) -> tuple[ChatModel | None, tuple[Callable[[], object], ...]]:
     """The model that writes answers, if settings name one, and what closes it."""
     if not settings.llm_base_url:
         return None, ()
@@ -171,4 +173,5 @@ def chat_of(settings: Settings) -> tuple[OpenAIChat | None, tuple[Callable[[], o
         )
     client = http_client(HttpLimits(silence_seconds=settings.llm_timeout_seconds))
     key = settings.llm_api_key.get_secret_value() or None
-    return OpenAIChat(settings.llm_base_url, settings.llm_model, key, client), (client.aclose,)
+    chat = OpenAIChat(settings.llm_base_url, settings.llm_model, key, client)
+    return MeasuredChat(chat), (client.aclose,)

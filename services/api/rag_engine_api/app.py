@@ -10,11 +10,13 @@ from fastapi.routing import APIRoute
 
 from rag_engine.access import Access
 from rag_engine.engine import Engine
-from rag_engine_api import documents, graph, keys, openai, operations, questions
+from rag_engine.telemetry import metrics
+from rag_engine_api import documents, graph, keys, measuring, openai, operations, questions
 from rag_engine_api.admission import AskForKeys
 from rag_engine_api.calls import WholeSegments, workspace_by_header, workspace_by_path
 from rag_engine_api.doors import LocalOnly
 from rag_engine_api.limits import BodyLimit
+from rag_engine_api.measuring import Inventory, Measured, templates_of
 from rag_engine_api.pages import describe_routes
 from rag_engine_api.problems import DESCRIBED, explain_errors
 from rag_engine_api.tracing import RequestIds
@@ -64,7 +66,9 @@ def create_app(
     )
     app.state.engine = engine
     app.state.keyring = keyring
+    app.state.inventory = Inventory(engine)
     app.include_router(operations.router)
+    app.include_router(measuring.router)
     app.include_router(keys.router, prefix=PREFIX)
     app.include_router(openai.router)
     routes = APIRouter()
@@ -76,6 +80,7 @@ def create_app(
         prefix=f"{PREFIX}/workspaces/{{workspace}}",
         dependencies=[Depends(workspace_by_path)],
     )
+    metrics.BUILD.labels(operations.VERSION).set(1)
     describe_routes(app)
     explain_errors(app)
     app.add_middleware(WholeSegments)
@@ -84,6 +89,7 @@ def create_app(
         app.add_middleware(AskForKeys, access=keyring)
     if admission is Admission.LOCAL:
         app.add_middleware(LocalOnly)
+    app.add_middleware(Measured, templates=templates_of(app.routes))
     app.add_middleware(RequestIds)
     return app
 

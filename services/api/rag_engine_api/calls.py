@@ -74,7 +74,8 @@ class WholeSegments:
         raw = scope.get("raw_path")
         if scope["type"] == "http" and raw is not None:
             segments = raw.decode("latin-1").partition("?")[0].split("/")
-            scope = {**scope, "path": "/".join(map(_rewritten, segments))}
+            # In place: those outside look into the scope for the route that was chosen.
+            scope["path"] = "/".join(map(_rewritten, segments))
         await self._app(scope, receive, send)
 
 

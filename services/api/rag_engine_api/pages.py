@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import mimetypes
 from typing import Final
 
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
+
+mimetypes.init()  # it reads files, which else the first request would wait for
 
 _FILES: Final = "/docs/files"
 _STATIC: Final = StaticFiles(packages=[("fastapi_swagger", "resources")])

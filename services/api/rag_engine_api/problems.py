@@ -185,7 +185,8 @@ async def _malformed(request: Request, error: Exception) -> JSONResponse:
 
 async def _internal(request: Request, error: Exception) -> JSONResponse:
     id = request.state.request_id
-    logger.error("Request %s broke: %s %r", id, request.method, request.url.path)
+    what = f"{type(error).__name__}: {error}"
+    logger.error("Request %s broke: %s %r (%s)", id, request.method, request.url.path, what)
     detail = f"Something went wrong inside RAG Engine. The log says more, under request {id}."
     # This goes out past all middleware, that which names requests included.
     return _told(request, problem(500, OWN_CODES[HTTPStatus(500)], detail), {HEADER: id})

@@ -9,6 +9,8 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rag_engine.telemetry.logging import REQUEST_ID
+
 HEADER: Final = "X-Request-ID"
 
 _USABLE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -34,4 +36,8 @@ class RequestIds:
                 MutableHeaders(scope=message)[HEADER] = id
             await send(message)
 
-        await self._app(scope, receive, named)
+        token = REQUEST_ID.set(id)
+        try:
+            await self._app(scope, receive, named)
+        finally:
+            REQUEST_ID.reset(token)

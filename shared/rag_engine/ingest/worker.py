@@ -21,9 +21,10 @@ from rag_engine.errors import (
 )
 from rag_engine.ingest.heartbeat import Heart
 from rag_engine.ingest.pipeline import Pipeline, Progress
+from rag_engine.ingest.stopwatch import Stopwatch
 from rag_engine.ports.queue import Job
 from rag_engine.ports.storage import Workspace
-from rag_engine.telemetry import events
+from rag_engine.telemetry import events, metrics
 
 logger = logging.getLogger(__name__)
 
@@ -151,14 +152,14 @@ class Worker:
             logger.info(str(error), extra=events.version(events.LEASE_LOST, job.version))
             await self._tell(workspace, job, watch)
         except RagEngineError as error:
-            watch.ended(await self._settle(workspace, job, error))
+            _ended(watch, await self._settle(workspace, job, error))
         except Exception as error:
             # A defect in a parser or in here must not end the worker: the version fails, and says so.
             logger.exception("internal error", extra=events.version(events.FAILED, job.version))
-            watch.ended(await self._settle(workspace, job, error))
+            _ended(watch, await self._settle(workspace, job, error))
         else:
             logger.info("indexed", extra=events.version(events.INDEXED, version))
-            watch.ended(version)
+            _ended(watch, version)
 
     async def _work(self, workspace: Workspace, job: Job, watch: Watch) -> Version:
         """Take a version through the pipeline, for as long as the lease is held."""
@@ -167,8 +168,11 @@ class Worker:
                 f"{job.version.submission.source!r} was begun {MAX_ATTEMPTS} times and never came "
                 "to an end: it may bring the process down. Look into the log, then add it again."
             )
+        stopwatch = Stopwatch(watch.progress)
         async with self.heart.beating(workspace.queue, job.lease, self.lease_seconds) as lost:
-            return await _while_held(lost, self.pipeline.run(workspace, job, watch.progress))
+            version = await _while_held(lost, self.pipeline.run(workspace, job, stopwatch))
+        stopwatch.lap()
+        return version
 
     async def _tell(self, workspace: Workspace, job: Job, watch: Watch) -> None:
         """Say what became of a version whose lease was lost, unless another worker goes on with it.
@@ -177,7 +181,7 @@ class Worker:
         """
         now = await workspace.queue.version(job.lease.document_id, job.lease.version)
         if now is not None and now.status not in UNFINISHED:
-            watch.ended(now)
+            _ended(watch, now)
 
     async def _settle(self, workspace: Workspace, job: Job, error: Exception) -> Version:
         """Record a failed attempt: put off, or given up."""
@@ -193,6 +197,11 @@ class Worker:
     async def _put_back(self, workspace: Workspace, job: Job) -> None:
         with suppress(LeaseLost):
             await workspace.queue.release(job.lease)
+
+
+def _ended(watch: Watch, version: Version) -> None:
+    metrics.ATTEMPTS.labels(version.status).inc()
+    watch.ended(version)
 
 
 async def _while_held(lost: asyncio.Future[None], work: Coroutine[Any, Any, Version]) -> Version:

@@ -41,6 +41,25 @@ class Job:
     version: Version
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """How many versions stand where.
+
+    Attributes:
+        pending: Versions that wait, those that are put off included.
+        running: Versions that somebody works on.
+        oldest_seconds: Since the oldest of the pending ones was requested; 0 without any.
+        indexed: Documents that answer.
+        chunks: What these consist of.
+    """
+
+    pending: int = 0
+    running: int = 0
+    oldest_seconds: float = 0.0
+    indexed: int = 0
+    chunks: int = 0
+
+
 class JobQueue(Protocol):
     """One workspace's versions as jobs. Time is the database's."""
 
@@ -147,6 +166,10 @@ class JobQueue(Protocol):
             status: Only those whose newest version has it.
             limit: How many at most.
         """
+        ...
+
+    async def census(self) -> Census:
+        """How many versions stand where, without loading what they hold."""
         ...
 
     async def seconds_to_next(self) -> float | None:

@@ -16,7 +16,7 @@ COLLECTED: Final = "blobs_collected"
 LOG_KEPT: Final = "log_not_shortened"
 DELETED: Final = "documents_deleted"
 OUTDATED_KEPT: Final = "outdated_kept"
-QUESTION: Final = "question_answered"
+REQUEST: Final = "request_answered"
 
 
 def version(action: str, version: Version) -> dict[str, object]:

@@ -15,6 +15,7 @@ import pytest
 from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Stage, VersionStatus
 from rag_engine.errors import LeaseLost
+from rag_engine.ports.queue import Census
 from rag_engine.testing.drafts import (
     LEASE,
     WORKER,
@@ -541,6 +542,36 @@ class QueueContract:
         assert 0 < wait <= LEASE
         await control.pass_time(LEASE * 1.5)
         assert await queue.seconds_to_next() == 0
+
+    async def test_the_census_counts_what_stands_where(
+        self, workspace: Workspace, control: Place
+    ) -> None:
+        queue = workspace.queue
+        assert await queue.census() == Census()
+        for id in ("a", "b", "c", "d"):
+            await queue.accept(_of(id))
+            await control.pass_time(1)
+        running = await claim(workspace)
+        await queue.cancel("d")
+        census = await queue.census()
+        assert (census.pending, census.running) == (2, 1)
+        assert census.oldest_seconds >= 2  # since "b" was requested
+        await control.pass_time(10)
+        assert (await queue.census()).oldest_seconds >= 12
+        await queue.fail(running.lease, _FOR_GOOD)
+        assert (await queue.census()).running == 0
+
+    async def test_the_census_counts_documents_that_answer_once(self, workspace: Workspace) -> None:
+        queue = workspace.queue
+        await ingest(workspace, DRAFT)
+        await ingest(workspace, replace(DRAFT, title="Another"))
+        await ingest(workspace, replace(DRAFT, id="b"))
+        assert await queue.census() == Census(indexed=2, chunks=4)
+        await queue.accept(replace(WANTED, title="Third"))
+        await queue.fail((await claim(workspace)).lease, _FOR_GOOD)
+        assert await queue.census() == Census(indexed=2, chunks=4)
+        await workspace.store.delete(["a"])
+        assert await queue.census() == Census(indexed=1, chunks=2)
 
     async def _assert_lost(self, workspace: Workspace, lease: Lease) -> None:
         """Nothing can be written under this lease, and trying changes nothing."""

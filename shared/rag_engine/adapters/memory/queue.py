@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rag_engine.adapters.memory.tables import VersionRow
 from rag_engine.core.models import UNFINISHED, Version, VersionStatus
-from rag_engine.ports.queue import Job, Lease
+from rag_engine.ports.queue import Census, Job, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -141,6 +141,20 @@ class MemoryQueue:
         rows = [row for id in ids if (row := self._tables.newest(id))]
         found = [row.version for row in rows if status in (None, row.version.status)]
         return sorted(found, key=lambda one: (-one.requested_at, one.document_id))[:limit]
+
+    async def census(self) -> Census:
+        versions = [row.version for row in self._tables.versions.values()]
+        pending = [one for one in versions if one.status is VersionStatus.PENDING]
+        now = self._clock()
+        oldest = min((one.requested_at for one in pending), default=now)
+        indexed = [one for one in versions if one.status is VersionStatus.INDEXED]
+        return Census(
+            pending=len(pending),
+            running=sum(one.status is VersionStatus.RUNNING for one in versions),
+            oldest_seconds=max(0.0, now - oldest),
+            indexed=len(indexed),
+            chunks=sum(one.chunks for one in indexed),
+        )
 
     async def seconds_to_next(self) -> float | None:
         now = self._clock()

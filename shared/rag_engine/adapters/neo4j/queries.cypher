@@ -185,6 +185,15 @@ MATCH (v:Job) WHERE v.workspace = $workspace AND v.status = 'pending' AND v.clai
 WITH v.claimable_at AS at ORDER BY at LIMIT 1
 RETURN at, datetime.realtime().epochMillis AS milliseconds;
 
+// name: unfinished
+MATCH (v:Job) WHERE v.workspace = $workspace AND v.status IN ['pending', 'running'] AND v.claimable_at > -1
+WITH v.status AS status, count(*) AS count, min(v.requested_at) AS oldest
+RETURN status, count, oldest, datetime.realtime().epochMillis AS milliseconds;
+
+// name: indexed
+MATCH (v:Version) WHERE v.workspace = $workspace AND v.requested_at > -1 AND v.status = 'indexed'
+RETURN count(*) AS documents, coalesce(sum(v.chunks), 0) AS chunks;
+
 // name: claimable
 MATCH (v:Job) WHERE v.workspace = $workspace AND v.requested_at > -1 AND v.claimable_at <= $now
   AND ($document IS NULL OR v.document_id = $document)

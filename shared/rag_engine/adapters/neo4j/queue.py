@@ -19,7 +19,7 @@ from rag_engine.adapters.neo4j.leases import (
 from rag_engine.adapters.neo4j.records import submission_properties, version_of
 from rag_engine.core.jobs import Decision
 from rag_engine.core.models import UNFINISHED, Stage, Submission, Version, VersionStatus
-from rag_engine.ports.queue import Job, Lease
+from rag_engine.ports.queue import Census, Job, Lease
 
 T = TypeVar("T")
 
@@ -260,6 +260,21 @@ class Neo4jQueue:
         wanted = None if status is None else str(status)
         rows = await self._read("newest_versions", status=wanted, limit=limit)
         return [stored(row["version"]).version for row in rows]
+
+    async def census(self) -> Census:
+        """See `JobQueue.census`."""
+        rows = await self._read("unfinished")
+        [indexed] = await self._read("indexed")
+        counts = {str(row["status"]): row for row in rows}
+        now = time_of(self._clock, rows)
+        pending = counts.get(VersionStatus.PENDING, {"count": 0, "oldest": now})
+        return Census(
+            pending=pending["count"],
+            running=counts.get(VersionStatus.RUNNING, {"count": 0})["count"],
+            oldest_seconds=max(0.0, now - pending["oldest"]),
+            indexed=indexed["documents"],
+            chunks=indexed["chunks"],
+        )
 
     async def seconds_to_next(self) -> float | None:
         """See `JobQueue.seconds_to_next`."""

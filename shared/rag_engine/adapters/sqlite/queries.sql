@@ -204,6 +204,10 @@ ORDER BY v.requested_at, d.id LIMIT 1;
 -- name: next_claimable
 SELECT min(claimable_at) FROM version WHERE status = 'pending';
 
+-- name: unfinished_versions
+SELECT status, count(*), min(requested_at) FROM version
+WHERE status IN ('pending', 'running') GROUP BY status;
+
 -- name: add_version
 INSERT INTO version (document, number, source, root, submitted_title, metadata, content_hash, size,
                      fingerprint, status, claimable_at, requested_at)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from rag_engine.adapters.sqlite.connection import Readers, Writer
+from rag_engine.adapters.sqlite.connection import Readers, View, Writer
 from rag_engine.adapters.sqlite.leases import StoredVersion, find_version, held
 from rag_engine.adapters.sqlite.presence import Presence
 from rag_engine.adapters.sqlite.queries import SQL
@@ -16,7 +16,7 @@ from rag_engine.adapters.sqlite.rows import id_list, pack, pack_metadata, versio
 from rag_engine.core.jobs import Decision
 from rag_engine.core.models import UNFINISHED, Stage, Submission, Version, VersionStatus
 from rag_engine.errors import LeaseLost, StoreCorrupt, WorldError
-from rag_engine.ports.queue import Job, Lease
+from rag_engine.ports.queue import Census, Job, Lease
 
 
 class SqliteQueue:
@@ -188,6 +188,27 @@ class SqliteQueue:
     ) -> list[Version]:
         """See `JobQueue.versions`."""
         return [version_of(row) for row in await self._rows("newest_versions", status, limit)]
+
+    async def census(self) -> Census:
+        """See `JobQueue.census`."""
+
+        def read(view: View) -> tuple[list[Any], list[Any]]:
+            return view.rows(SQL["unfinished_versions"]), view.rows(SQL["all_meta"])
+
+        async with self._readers.view() as view:
+            rows, pairs = await self._readers.run(lambda: read(view))
+        meta = dict(pairs)
+        now = self._clock()
+        counts = {status: (count, oldest) for status, count, oldest in rows}
+        pending, oldest = counts.get(VersionStatus.PENDING, (0, now))
+        running, _ = counts.get(VersionStatus.RUNNING, (0, now))
+        return Census(
+            pending=pending,
+            running=running,
+            oldest_seconds=max(0.0, now - oldest),
+            indexed=meta.get("documents", 0),
+            chunks=meta.get("chunks", 0),
+        )
 
     async def seconds_to_next(self) -> float | None:
         """See `JobQueue.seconds_to_next`."""
