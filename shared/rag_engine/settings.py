@@ -19,7 +19,7 @@ def _default_data_dir() -> Path:
 class Settings(BaseSettings):
     """All settings, by the environment variable `RAG_` and the name in capitals.
 
-    `LOG_LEVEL`, `DEBUG` and those that begin with `NEO4J_` have no prefix.
+    `LOG_LEVEL`, `LOG_FORMAT`, `DEBUG` and those that begin with `NEO4J_` have no prefix.
     """
 
     model_config = SettingsConfigDict(
@@ -170,6 +170,11 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", validation_alias="LOG_LEVEL", description="What is logged to stderr."
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        validation_alias="LOG_FORMAT",
+        description="Lines for people, or an object of JSON each, with the request's id.",
+    )
     debug: bool = Field(
         default=False, validation_alias="DEBUG", description="Show tracebacks of errors."
     )
@@ -192,6 +197,13 @@ def load(**overrides: object) -> Settings:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic checks the values
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from error
+
+
+def secrets_of(settings: Settings) -> frozenset[str]:
+    """What must be read in no log: the values of all settings that are secret."""
+    values = [getattr(settings, name) for name in type(settings).model_fields]
+    found = {one.get_secret_value() for one in values if isinstance(one, SecretStr)}
+    return frozenset(found - {""})
 
 
 def told(settings: Settings) -> dict[str, str]:

@@ -33,11 +33,16 @@ class Session:
     @cached_property
     def settings(self) -> Settings:
         """The settings, read once; the command line outranks the environment."""
-        from rag_engine.settings import load
+        from rag_engine.settings import load, secrets_of
         from rag_engine_cli.logs import log_to_stderr
 
         settings = load(data_dir=self.data_dir)
-        log_to_stderr("INFO" if self.verbose else settings.log_level, tracebacks=settings.debug)
+        log_to_stderr(
+            "INFO" if self.verbose else settings.log_level,
+            tracebacks=settings.debug,
+            form=settings.log_format,
+            secrets=secrets_of(settings),
+        )
         return settings
 
     @property
