@@ -6,7 +6,7 @@ what is measured (docs/explanation/neo4j.md).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from rag_engine.adapters.neo4j import distant
 from rag_engine.adapters.neo4j.connection import Connection
 from rag_engine.core.filters import In
 from rag_engine.core.vectors import canonical
+from rag_engine.errors import StoreUnavailable
 from rag_engine.testing.drafts import Draft, Passage, ingest, int64, lattice, saying, told
 from rag_engine.testing.observation import hits_rows
 from rag_engine.testing.search_contract import SearchContract
@@ -149,3 +150,25 @@ async def test_an_older_view_finds_what_the_index_has_lost(control: places.Neo4j
             (await old.vectors("chunk", int64([*A.chunk_ids(), *B.chunk_ids()]))).any(axis=1).all()
         )
     await opened.aclose()
+
+
+async def test_what_is_removed_for_good_while_it_is_searched_makes_the_question_to_be_asked_again(
+    limited_workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"_FEW": 2, "_LEAST": 5}.items():
+        monkeypatch.setattr(distant, name, value)
+    await ingest(limited_workspace, *(_numbered(number) for number in range(5)))
+    run = Connection.run
+
+    async def too_late(self: Connection, query: str, /, **given: Any) -> Any:
+        rows = await run(self, query, **given)
+        if query == "nearest_chunks":
+            rows = [
+                {**row, "found": [{**one, "vector": None} for one in row["found"]]} for row in rows
+            ]
+        return rows
+
+    async with limited_workspace.store.snapshot() as reader:
+        monkeypatch.setattr(Connection, "run", too_late)
+        with pytest.raises(StoreUnavailable, match="Try again"):
+            await reader.search_dense("chunk", lattice("text 4")[None, :], 2)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from rag_engine.adapters.neo4j.connection import Connection, Row
+from rag_engine.adapters.neo4j.errors import kept_no_more
 from rag_engine.adapters.neo4j.leases import token
 from rag_engine.adapters.neo4j.records import (
     Properties,
@@ -100,7 +101,7 @@ class _Neo4jContents:
                 for one in await self._read("version_records", rows=rows)
             }
             if len(found) < len(rows):
-                raise _gone()
+                raise kept_no_more()
             for batch in _batches([found[row] for row in rows]):
                 for content in await self._contents(batch):
                     yield content
@@ -132,7 +133,7 @@ class _Neo4jContents:
 
     def _content(self, version: Properties, found: Sequence[Row]) -> Content:
         if len(found) < version["chunks"]:
-            raise _gone()
+            raise kept_no_more()
         rows = sorted(found, key=lambda row: int(row["chunk"]["ordinal"]))
         vectors = np.frombuffer(b"".join(row["vector"] for row in rows), dtype="<f2")
         return Content(
@@ -177,9 +178,3 @@ def _batches(versions: Sequence[Properties]) -> Iterator[list[Properties]]:
         chunks += version["chunks"]
     if batch:
         yield batch
-
-
-def _gone() -> StoreUnavailable:
-    return StoreUnavailable(
-        "What was read was replaced or deleted so long ago that it is not kept any more. Try again."
-    )

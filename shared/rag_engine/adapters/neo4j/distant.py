@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from rag_engine.adapters.neo4j.errors import kept_no_more
 from rag_engine.core.vectors import Float16, Float32, Ids, Mask, Positions, Scores, best, scores
-from rag_engine.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from rag_engine.adapters.neo4j.arrivals import Ask
@@ -39,13 +39,6 @@ _NEAR: Final = 1e-4
 """Scores of the index are this close to ours: it counts in float32, from the same values."""
 
 Found = tuple[Ids, Scores]
-
-
-def kept_no_more() -> StoreUnavailable:
-    """What to raise when something of an old view was removed for good."""
-    return StoreUnavailable(
-        "What was read was replaced or deleted so long ago that it is not kept any more. Ask again."
-    )
 
 
 class Distant:
@@ -113,6 +106,8 @@ class Distant:
         if row["counter"] != self._resident.state.counter:
             # The index has lost what this view still sees.
             listed += await self._ask("gone_since", counter=self._resident.state.counter)
+        if any(one["vector"] is None for one in listed):
+            raise kept_no_more()  # removed for good between the index's answer and this
         ids = np.array([one["id"] for one in listed], dtype=np.int64)
         values = self._unpacked([one["vector"] for one in listed])
         rows = self._resident.chunks.rows(ids)

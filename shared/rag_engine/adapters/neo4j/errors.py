@@ -55,6 +55,13 @@ class Unanswered(Exception):
         self.seconds = seconds
 
 
+def kept_no_more() -> StoreUnavailable:
+    """What to raise when something of an old view was removed for good."""
+    return StoreUnavailable(
+        "What was read was replaced or deleted so long ago that it is not kept any more. Try again."
+    )
+
+
 def is_worth_repeating(error: BaseException) -> bool:
     """Whether a transaction that failed so may succeed when all of it is run again.
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from rag_engine.adapters.neo4j.connection import Connection, Row
-from rag_engine.adapters.neo4j.distant import Distant, kept_no_more
+from rag_engine.adapters.neo4j.distant import Distant
+from rag_engine.adapters.neo4j.errors import kept_no_more
 from rag_engine.adapters.neo4j.filters import Matches
 from rag_engine.adapters.neo4j.records import chunk_of, document_of, extraction_of, seen_of
 from rag_engine.adapters.neo4j.resident import Resident
