@@ -34,6 +34,7 @@ from machine import machine
 from slow_worker import Place, build
 
 from rag_engine import Engine, VersionStatus, load_settings
+from rag_engine.ports.queue import JobQueue
 
 WORKER = Path(__file__).with_name("slow_worker.py")
 EXTRACT_SECONDS = 0.2
@@ -69,7 +70,14 @@ class Workers:
             )
         for child in self._children:
             if child.stderr is None or "Working on" not in child.stderr.readline():
-                raise RuntimeError(child.communicate()[1])
+                self.kill()
+                raise RuntimeError("A worker did not start: run slow_worker.py to see why.")
+
+    def kill(self) -> None:
+        """End them at once, whatever they do."""
+        for child in self._children:
+            child.kill()
+            child.communicate()
 
     def stop(self) -> Counter[str]:
         """End them; return how often they sent each statement."""
@@ -89,7 +97,11 @@ class Workers:
 def working(folder: Path, place: Place, count: int, sent: Counter[str]) -> Iterator[None]:
     """Have workers at work; count what they sent when they have ended."""
     workers = Workers(folder, place, count)
-    yield
+    try:
+        yield
+    except BaseException:
+        workers.kill()
+        raise
     sent.update(workers.stop())
 
 
@@ -135,11 +147,7 @@ async def throughput(folder: Path, workers: int, documents: int) -> dict[str, fl
             began = time.monotonic()
             await asyncio.gather(*(submit(number) for number in range(documents)))
             submitted = time.monotonic() - began
-            while True:
-                indexed = await queue.versions(status=VersionStatus.INDEXED, limit=documents)
-                if len(indexed) == documents:
-                    break
-                await asyncio.sleep(0.25)
+            await _all_indexed(queue, documents)
             seconds = time.monotonic() - began
         versions = await queue.versions(limit=documents)
     return {
@@ -155,6 +163,13 @@ async def throughput(folder: Path, workers: int, documents: int) -> dict[str, fl
         ),
         "statements_a_document": round(sum(sent.values()) / documents, 1),
     }
+
+
+async def _all_indexed(queue: JobQueue, documents: int) -> None:
+    while len(await queue.versions(status=VersionStatus.INDEXED, limit=documents)) < documents:
+        for version in await queue.versions(status=VersionStatus.FAILED, limit=1):
+            raise RuntimeError(f"{version.document_id!r} failed: {version.error}")
+        await asyncio.sleep(0.25)
 
 
 async def waiting(folder: Path, workers: int) -> dict[str, object]:
