@@ -32,40 +32,16 @@ from rag_engine import Engine, build, load_settings
 from rag_engine.adapters.neo4j import Address, Neo4jControl
 from rag_engine.adapters.neo4j.connection import Connection
 from rag_engine.adapters.sqlite import SqliteControl
-from rag_engine.ports.models import Embedder, TextRole
 from rag_engine.ports.storage import Vectors
 from rag_engine.retrieval.plan import MODES, plan
 from rag_engine.retrieval.retrieve import search
+from rag_engine.testing.remembered import Remembered
 
 K = 10
 SAME = 1e-6
 
 Row = dict[str, Any]
 Ranking = list[tuple[int, float]]
-
-
-class Remembered:
-    """An embedder that embeds a text once, for both stores."""
-
-    def __init__(self, inner: Embedder) -> None:
-        self._inner = inner
-        self._known: dict[tuple[str, TextRole], Vectors] = {}
-        self.name = inner.name
-        self.dimensions = inner.dimensions
-        self.max_tokens = inner.max_tokens
-        self.scripts = inner.scripts
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """See `Embedder`."""
-        return self._inner.count_tokens(texts)
-
-    async def embed(self, texts: Sequence[str], kind: TextRole) -> Vectors:
-        """See `Embedder`."""
-        new = list(dict.fromkeys(text for text in texts if (text, kind) not in self._known))
-        if new:
-            found = await self._inner.embed(new, kind)
-            self._known |= {(text, kind): one for text, one in zip(new, found, strict=True)}
-        return np.stack([self._known[text, kind] for text in texts])
 
 
 async def submit(engine: Engine, passages: Sequence[Passage]) -> None:

@@ -1,4 +1,4 @@
-"""The one fixture through which every adapter meets the contracts: a missing one is skipped."""
+"""The fixtures through which adapters meet the contracts: one that is missing is skipped."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from rag_engine.adapters.neo4j import Address
     from rag_engine.ports.storage import Blobs
     from rag_engine.testing.drafts import Place
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 def control(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     try:
         return places.place(request.param, tmp_path)
+    except places.MissingStore as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def address() -> Address:
+    """Of the Neo4j server."""
+    try:
+        return places.neo4j_address()
     except places.MissingStore as error:
         pytest.skip(str(error))
 

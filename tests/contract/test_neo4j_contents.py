@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import pytest
 
-import places
 from rag_engine.adapters.neo4j import Neo4jControl, contents
 from rag_engine.adapters.neo4j.connection import Connection
 from rag_engine.errors import StoreUnavailable
@@ -19,14 +18,6 @@ if TYPE_CHECKING:
 
     from rag_engine.adapters.neo4j import Address
     from rag_engine.ports.storage import Contents, Workspace
-
-
-@pytest.fixture
-def address() -> Address:
-    try:
-        return places.neo4j_address()
-    except places.MissingStore as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -126,14 +126,6 @@ def test_the_rule_finds_what_breaks_it() -> None:
 
 
 @pytest.fixture
-def address() -> Address:
-    try:
-        return places.neo4j_address()
-    except places.MissingStore as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
 async def database(address: Address) -> AsyncIterator[Connection]:
     one = Connection(address)
     yield one

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 import pytest
 
 import places
@@ -26,12 +25,12 @@ from rag_engine.adapters.neo4j import Neo4jControl
 from rag_engine.core.filters import Filter
 from rag_engine.core.ids import EntityId
 from rag_engine.core.tokens import tokenize
-from rag_engine.ports.models import Embedder, TextRole
 from rag_engine.ports.storage import NodeKind, Reader, Vectors
 from rag_engine.retrieval.plan import MODES, plan
 from rag_engine.retrieval.retrieve import search
 from rag_engine.testing.drafts import int64
 from rag_engine.testing.observation import adjacency_rows, differences, hits_rows
+from rag_engine.testing.remembered import Remembered
 
 HERE = Path(__file__).parents[2] / "benchmarks/data"
 SETS = [HERE / "german", HERE / "chinese", DATA / "replay_lightrag_eu_ai_act"]
@@ -51,28 +50,6 @@ class Corpus:
 
     texts: dict[str, str]
     questions: list[str]
-
-
-class Remembered:
-    """An embedder that embeds a text once; the second engine gets the first one's vectors."""
-
-    def __init__(self, inner: Embedder) -> None:
-        self._inner = inner
-        self._known: dict[tuple[str, TextRole], Vectors] = {}
-        self.name = inner.name
-        self.dimensions = inner.dimensions
-        self.max_tokens = inner.max_tokens
-        self.scripts = inner.scripts
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return self._inner.count_tokens(texts)
-
-    async def embed(self, texts: Sequence[str], kind: TextRole) -> Vectors:
-        new = list(dict.fromkeys(text for text in texts if (text, kind) not in self._known))
-        if new:
-            found = await self._inner.embed(new, kind)
-            self._known |= {(text, kind): one for text, one in zip(new, found, strict=True)}
-        return np.stack([self._known[text, kind] for text in texts])
 
 
 @pytest.fixture(params=SETS, ids=lambda folder: folder.name)
