@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 from neo4j import exceptions
 
-import places
 from rag_engine.adapters.neo4j import Neo4jControl
 from rag_engine.adapters.neo4j.connection import Connection
 from rag_engine.core.keys import Key, Scope
+from rag_engine.errors import StoreUnavailable
 from rag_engine.testing.drafts import DIMENSIONS, MODEL, id_of, ingest
 from rag_engine.testing.observation import differences, observed
 from rag_engine.testing.store_contract import A, B
@@ -21,14 +22,6 @@ if TYPE_CHECKING:
 
     from rag_engine.adapters.neo4j import Address
     from rag_engine.ports.storage import Workspace
-
-
-@pytest.fixture
-def address() -> Address:
-    try:
-        return places.neo4j_address()
-    except places.MissingStore as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -131,3 +124,56 @@ async def test_an_index_of_another_models_width_gives_way(
     for name in ("rag_words", "rag_chunks"):
         await database.run(f"DROP INDEX {name}_w{number}", write=True)
     await database.aclose()
+
+
+async def test_what_somebody_began_to_read_and_gave_up_is_not_read_again(
+    workspace: Workspace,
+    opening: Callable[[], Neo4jControl],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await ingest(workspace, A, B)
+    other = await opening().open("default")
+    run, begun, goes_on, asked = Connection.run, asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def held_up(self: Connection, query: str, /, **given: Any) -> Any:
+        asked.append(query)
+        if query == "changes_between":
+            begun.set()
+            await goes_on.wait()
+        return await run(self, query, **given)
+
+    monkeypatch.setattr(Connection, "run", held_up)
+    impatient = asyncio.create_task(observed(other))
+    await begun.wait()
+    impatient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+    goes_on.set()
+    seen = await observed(other)
+    assert asked.count("changes_between") == 1
+    monkeypatch.undo()
+    assert differences(seen, await observed(workspace)) == []
+
+
+async def test_a_control_is_closed_while_a_workspace_is_read(
+    workspace: Workspace,
+    opening: Callable[[], Neo4jControl],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await ingest(workspace, A)
+    control = opening()
+    other = await control.open("default")
+    run, begun = Connection.run, asyncio.Event()
+
+    async def held_up(self: Connection, query: str, /, **given: Any) -> Any:
+        if query == "changes_between":
+            begun.set()
+            await asyncio.Event().wait()
+        return await run(self, query, **given)
+
+    monkeypatch.setattr(Connection, "run", held_up)
+    asking = asyncio.create_task(observed(other))
+    await begun.wait()
+    await control.aclose()
+    with pytest.raises(StoreUnavailable, match="Open it again"):
+        await asking

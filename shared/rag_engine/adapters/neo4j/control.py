@@ -157,6 +157,8 @@ class Neo4jControl:
         """See `Control.aclose`."""
         async with self._lock:
             try:
+                for workspace in self._opened.values():
+                    await workspace.store.aclose()
                 if self._opened:
                     await self._leave()
             finally:

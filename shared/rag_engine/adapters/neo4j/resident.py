@@ -278,31 +278,54 @@ class Residents:
         self._workspace = workspace
         self._dimensions = dimensions
         self._exact_chunks = exact_chunks
-        self._lock = asyncio.Lock()
         self._states: OrderedDict[int, Resident] = OrderedDict()
         self._unfinished: Resident | None = None
+        self._reading: asyncio.Task[Resident] | None = None
 
     async def now(self) -> Resident:
         """The newest state."""
-        known = self._states.get((await self._state()).counter)
-        if known is not None:
-            return known
-        async with self._lock:
-            for _ in range(_ATTEMPTS):
-                state = await self._state()  # again: while the lock was waited for, time went on
-                if state.counter in self._states:
-                    return self._states[state.counter]
-                found = await self._followed(self._base(state), state)
-                if found is not None and self._has_outgrown(found):
-                    found = await self._followed(Resident.empty(self._dimensions), state)
-                if found is not None and found.wasteful:
-                    found = await asyncio.to_thread(found.compacted)
-                if found is not None:
-                    self._keep(found)
-                    return found
-        raise StoreUnavailable(
-            "So much is written to the workspace that it could not be read. Try again."
-        )
+        counter = (await self._state()).counter
+        for _ in range(_ATTEMPTS):
+            if counter in self._states:
+                return self._states[counter]
+            found = await self._read_together()
+            if found.state.counter >= counter:
+                return found
+        raise _overrun()
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+    async def _read_together(self) -> Resident:
+        """A state as of some moment since it began to be read, which all who wait for one share.
+
+        It goes on when all of them have given up: a large workspace takes longer than a question
+        may, and whoever asks next would begin anew.
+        """
+        reading = self._reading
+        if reading is None or reading.done():
+            reading = self._reading = asyncio.create_task(self._read())
+            reading.add_done_callback(_heard)
+        await asyncio.wait([reading])
+        if reading.cancelled():
+            raise StoreUnavailable("The store was closed while it was read. Open it again.")
+        return reading.result()
+
+    async def _read(self) -> Resident:
+        for _ in range(_ATTEMPTS):
+            state = await self._state()
+            found = await self._followed(self._base(state), state)
+            if found is not None and self._has_outgrown(found):
+                found = await self._followed(Resident.empty(self._dimensions), state)
+            if found is not None and found.wasteful:
+                found = await asyncio.to_thread(found.compacted)
+            if found is not None:
+                self._keep(found)
+                return found
+        raise _overrun()
 
     def _has_outgrown(self, found: Resident) -> bool:
         """Whether vectors are held that should not be, or the other way round."""
@@ -369,3 +392,15 @@ class Residents:
 
     async def _rows(self, query: str, **parameters: Any) -> list[Row]:
         return await self._connection.run(query, workspace=self._workspace, **parameters)
+
+
+def _heard(reading: asyncio.Task[Resident]) -> None:
+    """Whoever waits is told of an error; that nobody does any more is none."""
+    if not reading.cancelled():
+        reading.exception()
+
+
+def _overrun() -> StoreUnavailable:
+    return StoreUnavailable(
+        "So much is written to the workspace that it could not be read. Try again."
+    )
