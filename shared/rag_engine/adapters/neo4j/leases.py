@@ -1,4 +1,4 @@
-"""Locking a document and looking up its versions, inside a write transaction.
+"""Locking a document and looking up its versions, before anything is written.
 
 Locks come first, then what they protect is read: the database shows a transaction whatever others
 have committed by the time of each statement.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from rag_engine.adapters.neo4j.connection import Row, Transaction
+from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction
 from rag_engine.adapters.neo4j.records import Properties, version_of
 from rag_engine.core.models import Version, VersionStatus
 from rag_engine.errors import LeaseLost
@@ -124,6 +124,48 @@ async def locked(
     rows = await transaction.rows(query, document=document_id, token=token())
     versions = tuple(stored(row["version"]) for row in rows if row["version"] is not None)
     return Locked(versions=versions, now=time_of(clock, rows))
+
+
+async def while_held(
+    connection: Connection,
+    workspace: int,
+    clock: Clock,
+    query: str,
+    lease: Lease,
+    *,
+    within: float | None = None,
+    **parameters: object,
+) -> Row:
+    """Run one statement that writes something if a lease is held: one round trip.
+
+    Args:
+        connection: To the database.
+        workspace: Number of the workspace.
+        clock: Of leases.
+        query: Name of the statement; it does no harm when it is run again.
+        lease: Of the version that it is about.
+        within: See `Connection.write`.
+        parameters: Of the statement, besides those of the lease.
+
+    Raises:
+        LeaseLost: It is not held; nothing was written.
+    """
+    rows = await connection.run(
+        query,
+        workspace=workspace,
+        write=True,
+        within=within,
+        document=lease.document_id,
+        number=lease.version,
+        version=lease.epoch,
+        token=token(),
+        now=None if clock is None else clock(),
+        **parameters,
+    )
+    if not rows or not rows[0]["held"]:
+        versions = tuple(stored(row["version"]) for row in rows)
+        raise Locked(versions=versions, now=rows[0]["now"] if rows else 0.0).lost(lease)
+    return rows[0]
 
 
 def time_of(clock: Clock, rows: list[Row]) -> float:

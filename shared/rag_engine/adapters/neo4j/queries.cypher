@@ -195,7 +195,8 @@ MATCH (v:Version) WHERE v.workspace = $workspace AND v.requested_at > -1 AND v.s
 RETURN count(*) AS documents, coalesce(sum(v.chunks), 0) AS chunks;
 
 // name: claimable
-MATCH (v:Job) WHERE v.workspace = $workspace AND v.requested_at > -1 AND v.claimable_at <= $now
+WITH coalesce($now, datetime.realtime().epochMillis / 1000.0) AS now
+MATCH (v:Job) WHERE v.workspace = $workspace AND v.requested_at > -1 AND v.claimable_at <= now
   AND ($document IS NULL OR v.document_id = $document)
 RETURN v.document_id AS document, v.number AS number
 ORDER BY v.requested_at, v.document_id LIMIT 1;
@@ -205,8 +206,24 @@ MATCH (v:Job) WHERE v.workspace = $workspace AND v.status = 'running' AND v.clai
   AND v.claimed_by = $attempt
 RETURN properties(v) AS version LIMIT 1;
 
-// name: next_epoch
-MATCH (q:Queue {workspace: $workspace}) SET q.epoch = q.epoch + 1 RETURN q.epoch AS epoch;
+// name: lease_version
+MATCH (q:Queue {workspace: $workspace}) SET q.epoch = q.epoch + 1
+WITH q.epoch AS epoch
+MATCH (v:Version {workspace: $workspace, document_id: $document, number: $number})
+SET v += $properties, v.epoch = epoch
+RETURN epoch;
+
+// name: set_held
+MATCH (d:Document {workspace: $workspace, id: $document})
+SET d.locked = $token
+WITH d MATCH (d)-[:HAS_VERSION]->(v:Version {number: $number})
+WITH v, coalesce($now, datetime.realtime().epochMillis / 1000.0) AS now
+WITH v, now, v.status = 'running' AND v.epoch = $version AND v.claimable_at > now AS held
+FOREACH (_ IN CASE WHEN held THEN [1] ELSE [] END |
+  SET v += $properties,
+      v.warnings = v.warnings + [one IN $warnings WHERE NOT one IN v.warnings],
+      v.claimable_at = CASE WHEN $seconds IS NULL THEN v.claimable_at ELSE now + $seconds END)
+RETURN held, now, properties(v) AS version;
 
 // name: stalled
 MATCH (v:Job) WHERE v.workspace = $workspace AND v.status = 'running' AND v.claimable_at > -1

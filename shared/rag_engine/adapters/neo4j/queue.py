@@ -15,8 +15,9 @@ from rag_engine.adapters.neo4j.leases import (
     stored,
     time_of,
     token,
+    while_held,
 )
-from rag_engine.adapters.neo4j.records import submission_properties, version_of
+from rag_engine.adapters.neo4j.records import Properties, submission_properties, version_of
 from rag_engine.core.jobs import Decision
 from rag_engine.core.models import UNFINISHED, Stage, Submission, Version, VersionStatus
 from rag_engine.ports.queue import Census, Job, Lease
@@ -88,8 +89,8 @@ class Neo4jQueue:
                 for row in await transaction.rows("claimed_by", attempt=attempt):
                     return _job(stored(row["version"]))
             again = True
-            now = await self._now(transaction)
             while True:
+                now = None if self._clock is None else self._clock()
                 found = await transaction.rows("claimable", now=now, document=document_id)
                 if not found:
                     return None
@@ -110,8 +111,6 @@ class Neo4jQueue:
             return None
         if one.claimable_at is None or one.claimable_at > document.now:
             return None
-        [row] = await transaction.rows("next_epoch")
-        epoch = int(row["epoch"])
         if one.epoch:
             await transaction.rows("unstage", versions=[one.epoch])
         version = replace(
@@ -120,27 +119,23 @@ class Neo4jQueue:
             attempt=one.version.attempt + 1,
             retry_at=None,
         )
-        await self._set(
-            transaction,
-            version,
-            status=str(version.status),
-            attempt=version.attempt,
-            epoch=epoch,
-            claimable_at=document.now + seconds,
-            **holder,
+        [row] = await transaction.rows(
+            "lease_version",
+            document=version.document_id,
+            number=version.number,
+            properties={
+                "status": str(version.status),
+                "attempt": version.attempt,
+                "claimable_at": document.now + seconds,
+                **holder,
+            },
         )
-        return _job(replace(one, version=version, epoch=epoch))
+        return _job(replace(one, version=version, epoch=int(row["epoch"])))
 
     async def heartbeat(self, lease: Lease, seconds: float) -> None:
         """See `JobQueue.heartbeat`."""
-
-        async def work(transaction: Transaction) -> None:
-            document = await locked(transaction, lease.document_id, self._clock)
-            found = document.held(lease)
-            await self._set(transaction, found.version, claimable_at=document.now + seconds)
-
         within = max(seconds / 2, _BEAT_SECONDS)
-        await self._connection.write(work, workspace=self._workspace, within=within)
+        await self._set_held(lease, {}, seconds=seconds, within=within)
 
     async def checkpoint(
         self,
@@ -155,14 +150,7 @@ class Neo4jQueue:
         """See `JobQueue.checkpoint`."""
         found = {"media_type": media_type, "title": title, "parsed_hash": parsed_hash}
         given = {name: value for name, value in found.items() if value is not None}
-
-        async def work(transaction: Transaction) -> None:
-            document = await locked(transaction, lease.document_id, self._clock)
-            version = document.held(lease).version
-            known = list(dict.fromkeys((*version.warnings, *warnings)))
-            await self._set(transaction, version, stage=str(stage), warnings=known, **given)
-
-        await self._write(work)
+        await self._set_held(lease, {**given, "stage": str(stage)}, warnings=warnings)
 
     async def fail(self, lease: Lease, decision: Decision) -> Version:
         """See `JobQueue.fail`."""
@@ -323,6 +311,28 @@ class Neo4jQueue:
             properties={**ended, "claimable_at": None, "finished_at": now},
         )
         await transaction.rows("unstage", versions=[epoch])
+
+    async def _set_held(
+        self,
+        lease: Lease,
+        properties: Properties,
+        *,
+        warnings: Sequence[str] = (),
+        seconds: float | None = None,
+        within: float | None = None,
+    ) -> None:
+        """Change the version of a lease that is held, and extend the lease by so many seconds."""
+        await while_held(
+            self._connection,
+            self._workspace,
+            self._clock,
+            "set_held",
+            lease,
+            within=within,
+            properties=properties,
+            warnings=list(dict.fromkeys(warnings)),
+            seconds=seconds,
+        )
 
     async def _set(self, transaction: Transaction, version: Version, **properties: Any) -> None:
         await transaction.rows(

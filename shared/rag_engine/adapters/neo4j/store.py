@@ -11,7 +11,15 @@ from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, W
 from rag_engine.adapters.neo4j.contents import opened_contents
 from rag_engine.adapters.neo4j.edits import Editor, InForce, KnownEdits
 from rag_engine.adapters.neo4j.filters import Matches
-from rag_engine.adapters.neo4j.leases import Clock, Locked, StoredVersion, stored, time_of, token
+from rag_engine.adapters.neo4j.leases import (
+    Clock,
+    Locked,
+    StoredVersion,
+    stored,
+    time_of,
+    token,
+    while_held,
+)
 from rag_engine.adapters.neo4j.ledger import Change, apply
 from rag_engine.adapters.neo4j.outdated import Outdated
 from rag_engine.adapters.neo4j.reader import Neo4jReader
@@ -124,22 +132,9 @@ class Neo4jStore:
         await self._staged("stage_names", lease, names=names)
 
     async def _staged(self, query: str, lease: Lease, **parameters: Any) -> Row:
-        """Run one statement that stages something if the lease is held."""
-        rows = await self._connection.run(
-            query,
-            workspace=self._workspace,
-            write=True,
-            document=lease.document_id,
-            number=lease.version,
-            version=lease.epoch,
-            token=token(),
-            now=None if self._clock is None else self._clock(),
-            **parameters,
+        return await while_held(
+            self._connection, self._workspace, self._clock, query, lease, **parameters
         )
-        if not rows or not rows[0]["held"]:
-            versions = tuple(stored(row["version"]) for row in rows)
-            raise Locked(versions=versions, now=rows[0]["now"] if rows else 0.0).lost(lease)
-        return rows[0]
 
     async def finish(self, lease: Lease) -> Version:
         """See `Store.finish`."""
@@ -317,7 +312,8 @@ class Neo4jStore:
         return await self._write(work)
 
     async def aclose(self) -> None:
-        """See `Store.aclose`: the connection belongs to the `Control`."""
+        """See `Store.aclose`. The connection belongs to the `Control`."""
+        await self._residents.aclose()
 
     async def _write(self, work: Work[T]) -> T:
         return await self._connection.write(work, workspace=self._workspace)
