@@ -7,7 +7,8 @@ usage() {
 Usage: restore_neo4j.sh [--check] [--force] BACKUP
 
 Restores a folder rag-engine-<time> that backup_neo4j.sh made. It is checked from end to end before
-anything is written, and what was written is looked at afterwards. Stop workers meanwhile.
+anything is written, and what was written is looked at afterwards. Stop workers meanwhile; where a
+dump is loaded, stop everything that uses the database, and start it afterwards.
 
   --check  only check the backup
   --force  replace what is there; without it nothing is overwritten

@@ -2,8 +2,10 @@
 
 Everything here belongs to one write transaction, in one order: lock the documents, read, lock every
 touched entity in the order of their keys, write evidence and counters, and last lock the workspace
-and advance its write counter. Nobody sees the counter before the commit, so counters become visible
-in their order, and whoever read one can read all that was written up to it.
+and advance its write counter. (An edit has locked the workspace before, as any write may change what
+it is about; the server ends one of two writes that wait for each other.) Nobody sees the counter
+before the commit, so counters become visible in their order, and whoever read one can read all that
+was written up to it.
 
 Every statement touches nodes of the write's own evidence and the counters they add up to, never the
 history of an entity: the cost is that of the evidence alone.
