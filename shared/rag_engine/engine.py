@@ -52,7 +52,12 @@ from rag_engine.ports.models import ChatModel, Message
 from rag_engine.ports.storage import Blobs, Control, DocumentPage, Reader, Stats, Workspace
 from rag_engine.retrieval.answer import Answer, AnswerEvent, answer
 from rag_engine.retrieval.context import Budget, Context, assemble, ranked
-from rag_engine.retrieval.neighbourhood import Neighbourhood, neighbourhood
+from rag_engine.retrieval.neighbourhood import (
+    EgoNetwork,
+    Neighbourhood,
+    ego_network,
+    neighbourhood,
+)
 from rag_engine.retrieval.retrieve import retrieve
 from rag_engine.telemetry import metrics
 
@@ -443,6 +448,28 @@ class Engine:
                 name,
                 embedder=self.pipeline.embedder,
                 filter=await _checked(reader, filter),
+            )
+
+    async def ego_network(
+        self,
+        name: str,
+        workspace: str = DEFAULT_WORKSPACE,
+        *,
+        limit: int = 24,
+        filter: Filter | None = None,
+    ) -> EgoNetwork:
+        """An entity with its `limit` strongest neighbours, and what joins any two of them.
+
+        Raises:
+            NotFound: No visible passage mentions it; the message names those that come close.
+        """
+        async with (await self.control.open(workspace)).store.snapshot() as reader:
+            return await ego_network(
+                reader,
+                name,
+                embedder=self.pipeline.embedder,
+                filter=await _checked(reader, filter),
+                limit=limit,
             )
 
     # ------------------------------------------------------------------ the graph, by hand

@@ -125,6 +125,28 @@ async def test_the_graph_is_shown_changed_and_changed_back(client: httpx.AsyncCl
     assert (await client.delete(f"/api/v1/graph/edits/{made['id']}")).status_code == 404
 
 
+async def test_a_picture_has_those_around_a_name_and_what_joins_them(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    joined = [("Ada", "Tom"), ("Ada", "Leeds"), ("Tom", "Leeds"), ("Tom", "Ruth")]
+    for one, other in joined:
+        await client.post("/api/v1/graph/facts", json={"name": one, "target": other})
+    await engine.work()
+    place = "/api/v1/graph/network"
+    seen = (await client.get(place, params={"name": "ADA"})).json()
+    assert seen["entities"][0]["name"] == "Ada"
+    assert {one["name"] for one in seen["entities"]} == {"Ada", "Tom", "Leeds"}
+    pairs = [{one["source"], one["target"]} for one in seen["relations"]]
+    assert sorted(map(sorted, pairs)) == [["ada", "leeds"], ["ada", "tom"], ["leeds", "tom"]]
+    assert all(one["passages"] == 1 and one["weight"] > 0 for one in seen["relations"])
+    fewer = (await client.get(place, params={"name": "Ada", "limit": 1})).json()
+    assert (len(fewer["entities"]), len(fewer["relations"])) == (2, 1)
+    unknown = await client.get(place, params={"name": "Anastasia"})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+    elsewhere = await client.get(place, params={"name": "Ada", "filter": '{"eq": {"year": 2024}}'})
+    assert elsewhere.status_code == 404
+
+
 async def test_what_is_hidden_and_what_is_known_shows(
     client: httpx.AsyncClient, engine: Engine
 ) -> None:

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import socket
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from command_line import started
+from serving import serving
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Iterator
     from pathlib import Path
 
 FARNE = b"# Farne\n\nThe lighthouse of Farne was built by Ada Brand in 1843."
-
-
-@contextmanager
-def serving(data: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """A server on a port that is free, and a client of it."""
-    with started(data, "serve", "--port", "0", *words) as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        found = re.search(r"at (http://\S+) ", line)
-        assert found, line
-        with httpx.Client(base_url=found[1], timeout=30) as client:
-            yield process, client
 
 
 def wait_until_indexed(client: httpx.Client, id: str) -> None:

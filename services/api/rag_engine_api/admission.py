@@ -20,7 +20,7 @@ from rag_engine.core.keys import Scope as Permission
 from rag_engine.errors import RagEngineError
 from rag_engine_api.problems import problem, problem_of, respond
 
-_OPEN: Final = frozenset({"/health", "/ready", "/docs", "/openapi.json"})
+_OPEN: Final = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
 """What is for everybody: it tells nothing of what is stored."""
 
 
@@ -67,7 +67,7 @@ def _uploads(headers: Headers) -> bool:
 
 
 def _is_open(path: str) -> bool:
-    return path in _OPEN or path.startswith("/docs/")
+    return path in _OPEN or path.startswith(("/docs/", "/console/"))
 
 
 _MISSING: Final = "This server asks for a key. Bring one, as Authorization: Bearer …"

@@ -15,9 +15,10 @@ from rag_engine_api import documents, graph, keys, measuring, openai, operations
 from rag_engine_api.admission import AskForKeys
 from rag_engine_api.calls import WholeSegments, workspace_by_header, workspace_by_path
 from rag_engine_api.doors import LocalOnly
+from rag_engine_api.headers import WaryHeaders
 from rag_engine_api.limits import BodyLimit
 from rag_engine_api.measuring import Inventory, Measured, templates_of
-from rag_engine_api.pages import describe_routes
+from rag_engine_api.pages import describe_routes, show_console
 from rag_engine_api.problems import DESCRIBED, explain_errors
 from rag_engine_api.tracing import RequestIds
 
@@ -82,6 +83,7 @@ def create_app(
     )
     metrics.BUILD.labels(operations.VERSION).set(1)
     describe_routes(app)
+    show_console(app)
     explain_errors(app)
     app.add_middleware(WholeSegments)
     app.add_middleware(BodyLimit, bytes=max_body_bytes)
@@ -89,6 +91,7 @@ def create_app(
         app.add_middleware(AskForKeys, access=keyring)
     if admission is Admission.LOCAL:
         app.add_middleware(LocalOnly)
+    app.add_middleware(WaryHeaders)
     app.add_middleware(Measured, templates=templates_of(app.routes))
     app.add_middleware(RequestIds)
     return app

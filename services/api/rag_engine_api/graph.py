@@ -12,7 +12,15 @@ from rag_engine.core.edits import Alias, Edit, Fact, Suppression
 from rag_engine_api.admission import READS, WRITES
 from rag_engine_api.calls import Calling, filter_in_query
 from rag_engine_api.documents import FilterQuery
-from rag_engine_api.schemas import Body, NeighbourhoodBody, StatsBody, VersionBody, moment, shown
+from rag_engine_api.schemas import (
+    Body,
+    NeighbourhoodBody,
+    NetworkBody,
+    StatsBody,
+    VersionBody,
+    moment,
+    shown,
+)
 
 router = APIRouter(tags=["graph"])
 
@@ -87,6 +95,20 @@ async def entity(
     """An entity with where it is mentioned and what it is joined to."""
     found = await call.engine.graph(name, call.workspace, filter=filter_in_query(filter))
     return NeighbourhoodBody.of(found)
+
+
+@router.get("/graph/network", dependencies=[READS])
+async def network(
+    call: Calling,
+    name: Annotated[str, Query(min_length=1, description="Case and spacing do not matter.")],
+    limit: Annotated[int, Query(ge=1, le=100, description="Neighbours at most.")] = 24,
+    filter: FilterQuery = None,
+) -> NetworkBody:
+    """An entity, its strongest neighbours, and what joins any two of them: enough for a picture."""
+    found = await call.engine.ego_network(
+        name, call.workspace, limit=limit, filter=filter_in_query(filter)
+    )
+    return NetworkBody.of(found)
 
 
 @router.get("/graph/edits", dependencies=[READS])

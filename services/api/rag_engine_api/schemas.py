@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag_engine.core.models import Document, Metadata, MetadataValue, Version
 from rag_engine.retrieval.answer import Answer
 from rag_engine.retrieval.context import Passage, Reference
-from rag_engine.retrieval.neighbourhood import Neighbourhood
+from rag_engine.retrieval.neighbourhood import EgoNetwork, Neighbourhood
 
 LONGEST_QUESTION: Final = 20_000
 """In characters; what is longer is a document."""
@@ -349,6 +349,51 @@ class NeighbourhoodBody(Body):
                     descriptions=list(one.descriptions),
                 )
                 for one in found.relations
+            ],
+        )
+
+
+class NodeBody(Body):
+    """An entity in a picture."""
+
+    key: str
+    name: str
+    type: str | None
+    mentions: int
+
+
+class EdgeBody(Body):
+    """What joins two entities in a picture."""
+
+    source: str = Field(description="The key of one.")
+    target: str = Field(description="The key of the other.")
+    passages: int
+    weight: float
+
+
+class NetworkBody(Body):
+    """An entity and those around it."""
+
+    entities: list[NodeBody] = Field(description="The one in the middle first.")
+    relations: list[EdgeBody]
+
+    @classmethod
+    def of(cls, network: EgoNetwork) -> NetworkBody:
+        """A network as JSON."""
+        keys = {one.id: one.key for one in network.entities}
+        return cls(
+            entities=[
+                NodeBody(key=one.key, name=one.name, type=one.type or None, mentions=one.mentions)
+                for one in network.entities
+            ],
+            relations=[
+                EdgeBody(
+                    source=keys[one.source],
+                    target=keys[one.target],
+                    passages=one.assertions,
+                    weight=one.weight / 1000,
+                )
+                for one in network.relations
             ],
         )
 

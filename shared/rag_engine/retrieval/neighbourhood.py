@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SUGGESTIONS: Final = 5
 _LONGEST_SENTENCE: Final = 400
+_STRONGEST: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,19 @@ class Neighbourhood:
     relations: tuple[Relation, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgoNetwork:
+    """An entity, those it is most strongly joined to, and all that joins any two of them.
+
+    Attributes:
+        entities: The one in the middle first, then the others, strongest first.
+        relations: Each pair once, as the earlier of the two has it.
+    """
+
+    entities: tuple[Entity, ...]
+    relations: tuple[Relation, ...]
+
+
 async def neighbourhood(
     reader: Reader,
     name: str,
@@ -73,17 +87,50 @@ async def neighbourhood(
     Raises:
         NotFound: No visible passage mentions it; the message names those that come close.
     """
+    entity = await _named(reader, name, embedder, filter)
+    evidence = await reader.evidence(entity.id, limit=sightings, filter=filter)
+    return Neighbourhood(
+        entity=entity,
+        aliases=await _aliases(reader, entity.key),
+        sightings=tuple(await _sightings(reader, evidence)),
+        relations=tuple(await reader.relations(entity.id, limit=relations, filter=filter)),
+    )
+
+
+async def ego_network(
+    reader: Reader,
+    name: str,
+    *,
+    embedder: Embedder,
+    filter: Filter | None = None,
+    limit: int = 24,
+) -> EgoNetwork:
+    """What a picture of an entity's surroundings shows: `limit` neighbours at most.
+
+    Between neighbours, relations are seen that are among the 50 strongest of one of the two.
+
+    Raises:
+        NotFound: No visible passage mentions it; the message names those that come close.
+    """
+    entity = await _named(reader, name, embedder, filter)
+    joined = await reader.relations(entity.id, limit=limit, filter=filter)
+    found = await reader.entities([one.target for one in joined], filter=filter)
+    entities = (entity, *(one for one in found if one))
+    ids = {one.id for one in entities}
+    relations = {frozenset((one.source, one.target)): one for one in joined if one.target in ids}
+    for neighbour in entities[1:]:
+        for one in await reader.relations(neighbour.id, limit=_STRONGEST, filter=filter):
+            if one.target in ids:
+                relations.setdefault(frozenset((one.source, one.target)), one)
+    return EgoNetwork(entities=entities, relations=tuple(relations.values()))
+
+
+async def _named(reader: Reader, name: str, embedder: Embedder, filter: Filter | None) -> Entity:
     [key] = await reader.canonical([entity_key(name)])
     [entity] = await reader.entities([entity_id(key)], filter=filter)
     if entity is None:
         raise NotFound(await _unknown(reader, name, key, embedder, filter))
-    evidence = await reader.evidence(entity.id, limit=sightings, filter=filter)
-    return Neighbourhood(
-        entity=entity,
-        aliases=await _aliases(reader, key),
-        sightings=tuple(await _sightings(reader, evidence)),
-        relations=tuple(await reader.relations(entity.id, limit=relations, filter=filter)),
-    )
+    return entity
 
 
 async def _aliases(reader: Reader, key: str) -> tuple[str, ...]:
