@@ -15,7 +15,7 @@ function asked(title, ...content) {
     const field = form.querySelector("input");
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      dialog.close(event.submitter?.value === "yes" ? (field?.value.trim() ?? "yes") : "");
+      dialog.close(field?.value.trim() ?? "yes");
     });
     dialog.addEventListener(
       "close",
@@ -33,8 +33,8 @@ function buttons(yes, kind = "primary") {
   return el(
     "div",
     { class: "buttons" },
-    el("button", { type: "submit", value: "no", formnovalidate: true }, "Cancel"),
-    el("button", { type: "submit", value: "yes", class: kind }, yes),
+    el("button", { type: "button", click: () => byId("question-dialog").close("") }, "Cancel"),
+    el("button", { type: "submit", class: kind }, yes),
   );
 }
 
