@@ -550,6 +550,18 @@ class Engine:
         async with (await self.control.open(workspace)).store.snapshot() as reader:
             return await reader.stats()
 
+    async def delete_workspace(self, name: str) -> None:
+        """Delete a workspace with all it holds; originals that no other one has go within a day.
+
+        Raises:
+            NotFound: There is none of that name.
+        """
+        if not await self.control.delete(name):
+            raise NotFound(
+                f"There is no workspace {name!r}. List those there are with: "
+                "rag-engine workspaces list"
+            )
+
     async def workspace(self, name: str = DEFAULT_WORKSPACE) -> Workspace:
         """The store and the queue of a workspace, for what the engine has no method for."""
         return await self.control.open(name)

@@ -34,7 +34,8 @@ def routes(engine: Engine) -> Iterator[tuple[str, str]]:
 
 def needed(method: str, path: str) -> Scope | None:
     """What a key must allow: told from the route alone, not from the code."""
-    if path.startswith("/api/v1/keys"):
+    of_none = path in ("/api/v1/workspaces", "/api/v1/workspaces/{workspace}")
+    if path.startswith("/api/v1/keys") or (of_none and method != "GET"):
         return Scope.ADMIN
     if path in ("/api/v1/workspaces", "/v1/models"):
         return None

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 _READS: Final = "only reads, and no step of these has to read it"
 _KEYS: Final = "keys have nothing to do with documents, and each is one statement"
+_DELETED: Final = "no workspace is deleted; tests/faults/test_deleted_workspaces.py dies there"
 _UNREACHED_CALLS: Final = {
+    "control.delete": _DELETED,
     "control.keys": _KEYS,
     "control.add_key": _KEYS,
     "control.remove_key": _KEYS,
@@ -56,6 +58,9 @@ UNREACHED: Final = {
     "sqlite.add_key": _KEYS,
     "sqlite.remove_key": _KEYS,
     "sqlite.forget_workspaces": "only a damaged list of workspaces is made anew",
+    "sqlite.forget_number": _DELETED,
+    "sqlite.make_deleted": _DELETED,
+    "sqlite.add_deleted": _DELETED,
     "sqlite.forget_workspace": "only a workspace that is lost is given up",
 }
 """Points that the steps do not come to, and why."""

@@ -11,7 +11,16 @@ from fastapi.routing import APIRoute
 from rag_engine.access import Access
 from rag_engine.engine import Engine
 from rag_engine.telemetry import metrics
-from rag_engine_api import documents, graph, keys, measuring, openai, operations, questions
+from rag_engine_api import (
+    documents,
+    graph,
+    keys,
+    measuring,
+    openai,
+    operations,
+    questions,
+    workspaces,
+)
 from rag_engine_api.admission import AskForKeys
 from rag_engine_api.calls import WholeSegments, workspace_by_header, workspace_by_path
 from rag_engine_api.doors import LocalOnly
@@ -70,7 +79,8 @@ def create_app(
     app.state.inventory = Inventory(engine)
     app.include_router(operations.router)
     app.include_router(measuring.router)
-    app.include_router(keys.router, prefix=PREFIX)
+    for everywhere in (keys, workspaces):
+        app.include_router(everywhere.router, prefix=PREFIX)
     app.include_router(openai.router)
     routes = APIRouter()
     for part in (documents, questions, graph):

@@ -9,7 +9,6 @@ from typing import Final
 from fastapi import APIRouter, Response
 
 from rag_engine.errors import RagEngineError
-from rag_engine_api.admission import KnownKey
 from rag_engine_api.calls import ServingEngine
 from rag_engine_api.schemas import Body
 
@@ -33,12 +32,6 @@ class Readiness(Body):
     reasons: list[str]
 
 
-class WorkspaceList(Body):
-    """Names of all workspaces, sorted."""
-
-    workspaces: list[str]
-
-
 @router.get("/health")
 async def health() -> Health:
     """Alive: the process answers, whatever its surroundings do."""
@@ -59,10 +52,3 @@ async def ready(engine: ServingEngine, response: Response) -> Readiness:
         return Readiness(ready=True, reasons=[])
     response.status_code = 503
     return Readiness(ready=False, reasons=[reason])
-
-
-@router.get("/api/v1/workspaces")
-async def workspaces(engine: ServingEngine, key: KnownKey) -> WorkspaceList:
-    """The workspaces there are, as far as the key is for them."""
-    names = await engine.control.workspaces()
-    return WorkspaceList(workspaces=[one for one in names if key is None or key.sees(one)])

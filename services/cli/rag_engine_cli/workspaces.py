@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from rag_engine.core.models import UNFINISHED, VersionStatus
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.plan import ALL
 from rag_engine_cli.session import Session, pass_session
-from rag_engine_cli.terminal import in_words
+from rag_engine_cli.terminal import in_words, plural
 
 if TYPE_CHECKING:
     from rag_engine.engine import Engine
@@ -56,7 +57,7 @@ async def _stats(engine: Engine, session: Session) -> None:
 @click.group()
 @shared_options
 def workspaces() -> None:
-    """List the workspaces: collections of documents that know nothing of each other."""
+    """List, make and delete workspaces: collections of documents that know nothing of each other."""
 
 
 @workspaces.command("list")
@@ -79,6 +80,43 @@ async def _list(engine: Engine, session: Session) -> None:
         return
     terminal.table(("workspace", "documents"), rows)
     terminal.line(f"{in_words(await asyncio.to_thread(_size, folder))} in {folder}")
+
+
+@workspaces.command()
+@click.argument("name")
+@shared_options
+@pass_session
+def create(session: Session, name: str) -> None:
+    """Make the workspace NAME, as the first document would; one that is there stays as it is."""
+    session.run(lambda engine: engine.control.open(name, create=True))
+    session.terminal.record({"workspace": name})
+    session.terminal.line(f"There is a workspace {name!r}.")
+
+
+@workspaces.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@shared_options
+@pass_session
+def delete(session: Session, name: str, yes: bool) -> None:
+    """Delete the workspace NAME with all it holds, for good.
+
+    Originals that no other workspace has go within a day. API keys that are bound to it stay.
+
+    \b
+    Example:
+      rag-engine workspaces delete contracts --yes
+    """
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("Nobody can be asked here. Add --yes to delete without asking.")
+    count = session.run(lambda engine: engine.stats(name)).documents
+    question = f"Delete the workspace {name!r} with {plural(count, 'document')}?"
+    if not yes and not click.confirm(question, err=True):
+        session.terminal.note("Nothing was deleted.")
+        return
+    session.run(lambda engine: engine.delete_workspace(name))
+    session.terminal.record({"deleted": name, "documents": count})
+    session.terminal.line(f"Workspace {name!r} is deleted, with {plural(count, 'document')}.")
 
 
 def _size(folder: Path) -> int:

@@ -445,6 +445,20 @@ class Control(Protocol):
         """
         ...
 
+    async def delete(self, name: str) -> bool:
+        """Delete a workspace with all it holds; return whether there was one.
+
+        It is gone at one moment: who is killed meanwhile leaves it whole, or gone, and what is left
+        of it then goes with the next deletion, creation or chore. Who has it open, in whatever
+        process, is told by `NotFound`, or by `StoreUnavailable` or `LeaseLost`, and by `NotFound`
+        when it is opened again; a reader may go on with what it saw. One that is made under its name
+        later is another one. Keys that are bound to it stay.
+
+        Raises:
+            StoreUnavailable: Another process has it open, where the system lets no open file go.
+        """
+        ...
+
     async def referenced(self, hashes: Sequence[str]) -> set[str]:
         """Those of these blobs that some version of some workspace names, as original or as text.
 

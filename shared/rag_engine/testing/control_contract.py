@@ -14,7 +14,7 @@ import pytest
 from rag_engine.core.ids import chunk_id
 from rag_engine.core.jobs import Decision
 from rag_engine.core.keys import Key, Scope
-from rag_engine.errors import InvalidRequest, ModelMismatch, NotFound
+from rag_engine.errors import InvalidRequest, LeaseLost, ModelMismatch, NotFound, StoreUnavailable
 from rag_engine.testing.drafts import (
     DIMENSIONS,
     LEASE,
@@ -238,6 +238,76 @@ class ControlContract:
         await elsewhere.aclose()
         await one.store.delete([A.id])
         assert await opened.referenced(asked) == {pending}
+
+    async def test_a_workspace_that_is_deleted_is_gone_with_all_it_held(
+        self, opened: Control
+    ) -> None:
+        mine = await opened.open("mine", create=True)
+        await ingest(mine, A)
+        theirs = await opened.open("theirs", create=True)
+        await ingest(theirs, A, B)
+        await theirs.queue.accept(A2.submission)
+        before = await observed(mine)
+        assert await opened.delete("theirs")
+        assert not await opened.delete("theirs")
+        assert await opened.workspaces() == ["mine"]
+        assert await opened.waiting() == {}
+        hashes = [one.submission.content_hash for one in (A, A2, B)]
+        assert await opened.referenced(hashes) == {A.submission.content_hash}
+        with pytest.raises(NotFound, match="'theirs'"):
+            await opened.open("theirs")
+        assert differences(before, await observed(mine)) == []
+        with pytest.raises(InvalidRequest):
+            await opened.delete("../mine")
+
+    async def test_one_that_is_made_under_its_name_begins_empty(
+        self, opened: Control, control: Place
+    ) -> None:
+        await ingest(await opened.open("same", create=True), A)
+        await opened.delete("same")
+        again = await opened.open("same", create=True)
+        assert await again.queue.version(A.id) is None
+        await ingest(again, B)
+        other = control()
+        async with (await other.open("same")).store.snapshot() as reader:
+            assert [one.id for one in (await reader.list_documents()).documents] == [B.id]
+        await other.aclose()
+
+    @pytest.mark.parametrize("again", [False, True])
+    async def test_who_has_a_deleted_workspace_open_is_told_and_loses_nothing_silently(
+        self, opened: Control, control: Place, again: bool
+    ) -> None:
+        other = control()
+        theirs = await other.open("same", create=True)
+        await ingest(theirs, A)
+        await theirs.queue.accept(B.submission)
+        lease = (await claim(theirs)).lease
+        mine = await opened.open("same")
+        async with theirs.store.snapshot():
+            await opened.delete("same")
+        if again:
+            await ingest(await opened.open("same", create=True), A2)
+        gone = (NotFound, StoreUnavailable, LeaseLost)
+        for one in (theirs, mine):
+            with pytest.raises(gone):
+                await one.queue.accept(B.submission)
+            with pytest.raises(gone):
+                await stage(one.store, lease, B.evidence())
+            with pytest.raises(gone):
+                await one.store.finish(lease)
+            with pytest.raises(gone):
+                await one.queue.heartbeat(lease, LEASE)
+            with pytest.raises(gone):
+                async with one.store.snapshot():
+                    pass
+        if again:
+            assert await (await other.open("same")).queue.version(B.id) is None
+            assert await other.workspaces() == ["same"]
+        else:
+            with pytest.raises(NotFound, match="'same'"):
+                await other.open("same")
+            await ingest(await other.open("same", create=True), B)
+        await other.aclose()
 
     async def test_keys_are_kept_and_forgotten_wherever_they_are_asked_for(
         self, opened: Control, control: Place

@@ -41,7 +41,7 @@ class MemoryControl:
         self._model = model
         self._dimensions = dimensions
         self._tables: MutableMapping[str, Tables] = {} if tables is None else tables
-        self._open: dict[str, Workspace] = {}
+        self._open: dict[str, tuple[Tables, Workspace]] = {}
         self._begun: dict[str, float] = {}
         self._keys: MutableMapping[str, Key] = {} if keys is None else keys
 
@@ -52,9 +52,19 @@ class MemoryControl:
         check_workspace(name)
         if name not in self._tables and not create:
             raise NotFound(f"There is no workspace {name!r}. Create it by adding a document to it.")
-        if name not in self._open:
-            self._open[name] = self._opened(name)
-        return self._open[name]
+        tables, workspace = self._open.get(name, (None, None))
+        if workspace is None or tables is not self._tables.get(name):
+            workspace = self._opened(name)
+            self._open[name] = (self._tables[name], workspace)
+        return workspace
+
+    async def delete(self, name: str) -> bool:
+        check_workspace(name)
+        tables = self._tables.pop(name, None)
+        if tables is None:
+            return False
+        tables.deleted = True
+        return True
 
     async def referenced(self, hashes: Sequence[str]) -> set[str]:
         versions = [row.version for one in self._tables.values() for row in one.versions.values()]

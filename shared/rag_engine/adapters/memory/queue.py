@@ -23,9 +23,13 @@ class MemoryQueue:
     """One workspace's versions as jobs; see `rag_engine.ports.queue.JobQueue`."""
 
     def __init__(self, tables: Tables, *, clock: Callable[[], float], process: object) -> None:
-        self._tables = tables
+        self._held = tables
         self._clock = clock
         self._process = process
+
+    @property
+    def _tables(self) -> Tables:
+        return self._held.there()
 
     async def accept(self, submission: Submission, *, first: int = 1) -> Version:
         now = self._clock()

@@ -33,10 +33,14 @@ class MemoryStore:
     def __init__(
         self, tables: Tables, *, clock: Callable[[], float], model: str, dimensions: int
     ) -> None:
-        self._tables = tables
+        self._held = tables
         self._clock = clock
         self._model = model
         self._dimensions = dimensions
+
+    @property
+    def _tables(self) -> Tables:
+        return self._held.there()
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rag_engine.core.edits import Edits
 from rag_engine.core.models import VersionStatus
 from rag_engine.core.names import entity_key
-from rag_engine.errors import LeaseLost, ModelMismatch
+from rag_engine.errors import LeaseLost, ModelMismatch, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,6 +48,7 @@ class Tables:
         counter: Grows with every change of what is visible.
         epochs: Counts claims. It is the workspace's rather than the version's, so that a lease on
             a deleted document does not fit the document that took its id.
+        deleted: Whether the workspace is gone, and whoever still has it is to be told.
         processes: The controls that are open.
         leases: When the lease of each epoch runs out. Apart from the rows, so that a heartbeat
             from another thread changes nothing else.
@@ -64,8 +65,19 @@ class Tables:
     edit_vectors: dict[str, Mapping[str, Vectors]] = field(default_factory=dict)
     counter: int = 0
     epochs: int = 0
+    deleted: bool = False
     processes: set[object] = field(default_factory=set)
     leases: dict[int, float] = field(default_factory=dict)
+
+    def there(self) -> Tables:
+        """These, unless the workspace was deleted.
+
+        Raises:
+            NotFound: It was.
+        """
+        if self.deleted:
+            raise NotFound("The workspace was deleted. Create it by adding a document to it.")
+        return self
 
     def copy(self) -> Tables:
         """Return these rows as they stand, untouched by what is written next."""

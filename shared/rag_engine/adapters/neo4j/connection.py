@@ -30,6 +30,7 @@ from rag_engine.adapters.neo4j.errors import (
     translation,
 )
 from rag_engine.adapters.neo4j.queries import CYPHER, for_workspace
+from rag_engine.errors import NotFound
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -68,6 +69,21 @@ class Address:
     connect_seconds: float = 15.0
     retry_seconds: float = 30.0
     transaction_seconds: float = 120.0
+
+
+class NoWorkspace(Exception):
+    """A write found no workspace of its number."""
+
+
+def only(rows: list[Row]) -> Row:
+    """The one row of a statement that has one for each workspace there is.
+
+    Raises:
+        NoWorkspace: It has none.
+    """
+    if not rows:
+        raise NoWorkspace
+    return rows[0]
 
 
 class Transaction(Protocol):
@@ -113,6 +129,8 @@ class Connection:
         self.address = address
         self._count = count
         self._owned: dict[asyncio.AbstractEventLoop, _Own] = {}
+        self.deleted: set[int] = set()
+        """Numbers of workspaces that turned out to be deleted."""
 
     async def run(
         self,
@@ -135,6 +153,7 @@ class Connection:
 
         Raises:
             StoreUnavailable: The server cannot be reached, does not answer or stayed busy.
+            NotFound: The workspace was deleted.
         """
         mode = neo4j.WRITE_ACCESS if write else neo4j.READ_ACCESS
         given = {**parameters, "workspace": workspace}
@@ -159,7 +178,20 @@ class Connection:
             StoreUnavailable: The server cannot be reached, does not answer or stayed busy.
         """
         mode = neo4j.WRITE_ACCESS
-        return await self._repeated(lambda limit: self._once(work, mode, workspace, limit), within)
+        try:
+            return await self._repeated(
+                lambda limit: self._once(work, mode, workspace, limit), within
+            )
+        except NoWorkspace as error:
+            raise self.gone(workspace) from error
+
+    def gone(self, workspace: int) -> NotFound:
+        """What to raise when a workspace turns out to be deleted, which is remembered."""
+        self.deleted.add(workspace)
+        return NotFound(
+            "The workspace was deleted. Create it by ingesting a document into it: "
+            "rag-engine ingest FILE"
+        )
 
     async def aclose(self) -> None:
         """Close all connections. Those of other event loops are closed there, a moment later."""

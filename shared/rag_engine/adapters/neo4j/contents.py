@@ -154,9 +154,7 @@ class _Neo4jContents:
         asked = {"pin": self._pin, "milliseconds": int(_PINNED * 1000)}
         rows = await self._run("pin", write=True, **asked)
         if not rows:
-            raise StoreUnavailable(
-                "The workspace is not in the database any more. Restore it from a backup."
-            )
+            raise self._connection.gone(self._workspace)
         self._counter = int(rows[0]["counter"])
         self._renew_at = time.monotonic() + _RENEWED
 

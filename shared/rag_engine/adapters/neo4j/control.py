@@ -31,6 +31,12 @@ logger = logging.getLogger(__name__)
 
 KEPT_SECONDS: Final = 600.0
 EXACT_CHUNKS: Final = 1_000_000
+_BATCH: Final = 1_000
+"""Nodes that are removed in one transaction."""
+
+_SETTLED_MS: Final = 600_000
+"""Longer than any transaction that began before a workspace was deleted can take."""
+
 _LEAVE_SECONDS: Final = 4.0
 """Nobody who ends a process waits for a server that is not there for longer."""
 
@@ -74,7 +80,7 @@ class Neo4jControl:
         self._exact_chunks = exact_chunks
         self._indexed = indexed
         self._process = uuid4().hex
-        self._opened: dict[str, Workspace] = {}
+        self._opened: dict[str, tuple[int, Workspace]] = {}
         self._lock = asyncio.Lock()
         self._ready = False
 
@@ -86,9 +92,50 @@ class Neo4jControl:
         """See `Control.open`."""
         check_workspace(name)
         async with self._lock:
-            if name not in self._opened:
-                self._opened[name] = await self._open(name, create=create)
-            return self._opened[name]
+            number, workspace = self._opened.get(name, (0, None))
+            if workspace is None or number in self._connection.deleted:
+                self._opened.pop(name, None)
+                number, workspace = self._opened[name] = await self._open(name, create=create)
+            return workspace
+
+    async def delete(self, name: str) -> bool:
+        """See `Control.delete`."""
+        check_workspace(name)
+        await self._prepare()
+        attempt = {"namespace": self._namespace, "attempt": token()}
+
+        async def work(transaction: Transaction) -> list[Row]:
+            await transaction.rows("lock_system", token=token())
+            # An earlier run may have been committed, and only its answer lost.
+            rows = await transaction.rows("deleted_by", **attempt)
+            return rows or await transaction.rows("delete_workspace", name=name, **attempt)
+
+        async with self._lock:
+            self._opened.pop(name, None)
+            rows = await self._connection.write(work)
+        await self._remove_deleted()
+        return bool(rows)
+
+    async def _remove_deleted(self) -> None:
+        """Remove what is left of workspaces that were deleted: it is in nobody's way.
+
+        Who wrote into one at that moment may leave something behind, which goes later.
+        """
+        try:
+            for row in await self._read("deleted_workspaces"):
+                await self._remove(int(row["number"]), last=row["milliseconds"] > _SETTLED_MS)
+        except RagEngineError as error:
+            logger.warning(str(error), extra={"action": events.OUTDATED_KEPT})
+
+    async def _remove(self, number: int, *, last: bool) -> None:
+        run = self._connection.run
+        await run("drop_vector_index", write=True, workspace=number)
+        await run("drop_text_index", write=True, workspace=number)
+        while (await run("remove_some", write=True, workspace=number, limit=_BATCH))[0]["removed"]:
+            pass
+        if last:
+            names = {"namespace": self._namespace, "number": number}
+            await run("forget_deleted", write=True, **names)
 
     async def referenced(self, hashes: Sequence[str]) -> set[str]:
         """See `Control.referenced`."""
@@ -106,6 +153,7 @@ class Neo4jControl:
         """See `Control.due`."""
         if not await self._read("any_workspace"):
             return False
+        await self._remove_deleted()
         attempt = token()
 
         async def work(transaction: Transaction) -> bool:
@@ -182,14 +230,14 @@ class Neo4jControl:
             await migrate(self._connection)
             self._ready = True
 
-    async def _open(self, name: str, *, create: bool) -> Workspace:
+    async def _open(self, name: str, *, create: bool) -> tuple[int, Workspace]:
         await self._prepare()
         node = await self._node(name, create=create)
         number = int(node["number"])
         await self._adopt(name, node)
         if self._indexed:
             await self._index(number)
-        return Workspace(
+        workspace = Workspace(
             name=name,
             store=Neo4jStore(
                 self._connection,
@@ -201,6 +249,7 @@ class Neo4jControl:
             ),
             queue=Neo4jQueue(self._connection, number, clock=self._clock, process=self._process),
         )
+        return number, workspace
 
     async def _node(self, name: str, *, create: bool) -> Mapping[str, Any]:
         rows = await self._read("workspace", name=name)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rag_engine.adapters.neo4j.connection import Row, Transaction
+from rag_engine.adapters.neo4j.connection import Row, Transaction, only
 from rag_engine.adapters.neo4j.leases import token
 from rag_engine.adapters.neo4j.ledger import Change, apply
 from rag_engine.adapters.neo4j.records import (
@@ -118,7 +118,7 @@ class Editor:
         return True
 
     async def _begin(self) -> tuple[State, InForce]:
-        [row] = await self._transaction.rows("lock_workspace", token=token())
+        row = only(await self._transaction.rows("lock_workspace", token=token()))
         return state_of(row["state"]), InForce.of(await self._transaction.rows("edits"))
 
     async def _chunks(self, edit: Edit, before: Edits, entity: int | None) -> list[Row]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction
+from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, only
 from rag_engine.adapters.neo4j.records import Properties, version_of
 from rag_engine.core.models import Version, VersionStatus
 from rag_engine.errors import LeaseLost
@@ -119,9 +119,14 @@ async def locked(
         document_id: One that is unknown has no versions.
         clock: Of leases.
         create: Make the document's node if there is none.
+
+    Raises:
+        NoWorkspace: It is to be made, and the workspace was deleted.
     """
     query = "make_document" if create else "lock_document"
     rows = await transaction.rows(query, document=document_id, token=token())
+    if create:
+        only(rows)
     versions = tuple(stored(row["version"]) for row in rows if row["version"] is not None)
     return Locked(versions=versions, now=time_of(clock, rows))
 

@@ -41,6 +41,42 @@ CREATE (:Queue {workspace: s.workspaces, epoch: 0})
 SET w += $made_with
 RETURN properties(w) AS workspace;
 
+// name: delete_workspace
+MATCH (w:Workspace {namespace: $namespace, name: $name})
+SET w:DeletedWorkspace, w.deleted_by = $attempt, w.deleted_at = datetime.realtime().epochMillis
+REMOVE w:Workspace
+WITH w MATCH (q:Queue {workspace: w.number}) DELETE q
+RETURN w.number AS number;
+
+// name: deleted_by
+MATCH (w:DeletedWorkspace {namespace: $namespace, deleted_by: $attempt}) RETURN w.number AS number;
+
+// name: deleted_workspaces
+MATCH (w:DeletedWorkspace {namespace: $namespace})
+RETURN w.number AS number, datetime.realtime().epochMillis - w.deleted_at AS milliseconds;
+
+// name: remove_some
+CALL { MATCH (n:Document) WHERE n.workspace = $workspace AND n.id IS NOT NULL RETURN n LIMIT $limit
+       UNION MATCH (n:Version) WHERE n.workspace = $workspace AND n.requested_at > -1 RETURN n LIMIT $limit
+       UNION MATCH (n:VersionRecord) WHERE n.workspace = $workspace AND n.row IS NOT NULL RETURN n LIMIT $limit
+       UNION MATCH (n:ChunkRecord) WHERE n.workspace = $workspace AND n.row IS NOT NULL RETURN n LIMIT $limit
+       UNION MATCH (n:StagedName) WHERE n.workspace = $workspace AND n.version > -1 AND n.id IS NOT NULL
+       RETURN n LIMIT $limit
+       UNION MATCH (n:Entity) WHERE n.workspace = $workspace AND n.id IS NOT NULL RETURN n LIMIT $limit
+       UNION MATCH (n:Value) WHERE n.workspace = $workspace AND n.owner IS NOT NULL AND n.kind IS NOT NULL
+         AND n.hash IS NOT NULL RETURN n LIMIT $limit
+       UNION MATCH (n:Edit) WHERE n.workspace = $workspace AND n.id IS NOT NULL RETURN n LIMIT $limit
+       UNION MATCH (n:Pin) WHERE n.workspace = $workspace RETURN n LIMIT $limit }
+WITH n LIMIT $limit
+DETACH DELETE n
+RETURN count(*) AS removed;
+
+// name: forget_deleted
+MATCH (w:DeletedWorkspace {namespace: $namespace, number: $number}) DELETE w;
+
+// name: drop_text_index
+DROP INDEX rag_words_w0 IF EXISTS;
+
 // name: lock_workspace
 MATCH (w:Workspace {number: $workspace})
 SET w.locked = $token
@@ -132,6 +168,7 @@ RETURN properties(v) AS version, datetime.realtime().epochMillis AS milliseconds
 ORDER BY v.number;
 
 // name: make_document
+MATCH (w:Workspace {number: $workspace})
 MERGE (d:Document {workspace: $workspace, id: $document})
 SET d.locked = $token
 WITH d OPTIONAL MATCH (d)-[:HAS_VERSION]->(v:Version)

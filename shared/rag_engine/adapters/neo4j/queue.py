@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, Work
+from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, Work, only
 from rag_engine.adapters.neo4j.leases import (
     Clock,
     Locked,
@@ -119,7 +119,7 @@ class Neo4jQueue:
             attempt=one.version.attempt + 1,
             retry_at=None,
         )
-        [row] = await transaction.rows(
+        leased = await transaction.rows(
             "lease_version",
             document=version.document_id,
             number=version.number,
@@ -130,6 +130,7 @@ class Neo4jQueue:
                 **holder,
             },
         )
+        row = only(leased)
         return _job(replace(one, version=version, epoch=int(row["epoch"])))
 
     async def heartbeat(self, lease: Lease, seconds: float) -> None:

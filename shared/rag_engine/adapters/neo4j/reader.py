@@ -253,6 +253,8 @@ class Neo4jReader:
 
     async def _model(self) -> str:
         rows = await self._rows("model")
+        if not rows:
+            raise self._connection.gone(self._workspace)
         return str(rows[0]["model"])
 
     # What is visible under a filter

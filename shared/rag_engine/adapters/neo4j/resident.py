@@ -65,14 +65,6 @@ class State:
     removed: int
 
 
-def _only(rows: Sequence[Row]) -> State:
-    if not rows:
-        raise StoreUnavailable(
-            "The workspace is not in the database any more. Restore it from a backup."
-        )
-    return state_of(rows[0]["state"])
-
-
 def state_of(values: Sequence[int]) -> State:
     """The state from the property."""
     counter, relations, edited, removed = values
@@ -388,7 +380,10 @@ class Residents:
         return tuple(sorted(edits, key=lambda one: (one.made_at, one.edit.id)))
 
     async def _state(self) -> State:
-        return _only(await self._rows("state"))
+        rows = await self._rows("state")
+        if not rows:
+            raise self._connection.gone(self._workspace)
+        return state_of(rows[0]["state"])
 
     async def _rows(self, query: str, **parameters: Any) -> list[Row]:
         return await self._connection.run(query, workspace=self._workspace, **parameters)

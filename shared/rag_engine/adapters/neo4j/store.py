@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, Work
+from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, Work, only
 from rag_engine.adapters.neo4j.contents import opened_contents
 from rag_engine.adapters.neo4j.edits import Editor, InForce, KnownEdits
 from rag_engine.adapters.neo4j.filters import Matches
@@ -234,7 +234,7 @@ class Neo4jStore:
         )
 
     async def _basis(self, transaction: Transaction, versions: Sequence[int]) -> _Basis:
-        [row] = await transaction.rows("write_basis", versions=versions)
+        row = only(await transaction.rows("write_basis", versions=versions))
         return await self._basis_of(transaction, row)
 
     async def _basis_of(self, transaction: Transaction, row: Row) -> _Basis:

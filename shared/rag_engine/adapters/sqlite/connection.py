@@ -62,9 +62,9 @@ _STEPS: Final = 20_000  # virtual machine steps between two looks at the clock: 
 
 
 def connect(
-    path: Path, *, alone: bool = False, seconds: float = BUSY_SECONDS
+    path: Path, *, alone: bool = False, seconds: float = BUSY_SECONDS, create: bool = False
 ) -> sqlite3.Connection:
-    """Open a file for reading and writing, creating it when it is not there.
+    """Open a file for reading and writing.
 
     Durable before a commit returns (`synchronous=FULL` in WAL mode), so that what was acknowledged
     survives a power cut. Where it cannot be written (an archive, a mount) it is opened as it is.
@@ -73,9 +73,11 @@ def connect(
         path: Of the file.
         alone: Whether nobody else may have it open meanwhile.
         seconds: How long to wait for others.
+        create: Whether to make it when it is not there. Else that fails, since what was deleted a
+            moment ago must not come back empty.
     """
     connection = sqlite3.connect(
-        _address(path),
+        _address(path, create=create),
         uri=True,
         timeout=seconds,
         isolation_level=None,
@@ -126,7 +128,7 @@ def is_alone(connection: sqlite3.Connection) -> bool:
     return bool(locking == "exclusive")
 
 
-def _address(path: Path) -> str:
+def _address(path: Path, *, create: bool) -> str:
     """The URI to open a file by.
 
     SQLite reads a log only beside an index of it, which it cannot make on a read-only medium. There
@@ -135,7 +137,7 @@ def _address(path: Path) -> str:
     """
     address = path.absolute().as_uri()
     if not path.exists() or can_be_written(path):
-        return address
+        return address if create else f"{address}?mode=rw"
     return f"{address}?mode=ro" if _has_log(path) else f"{address}?immutable=1"
 
 
@@ -261,6 +263,8 @@ def _out_of_handles() -> str | None:
 class Original:
     """The file as this process first saw it: another one in its place is not the same database.
 
+    `lost` tells whether it was another one, or none, when it was last looked at.
+
     Whoever reads it and whoever writes it share one; threads may use it at the same time.
     What is held in memory belongs to the file it was read from, and a transaction on a file that was
     deleted would be acknowledged and lost.
@@ -269,6 +273,7 @@ class Original:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: tuple[int, int] | None = None
+        self.lost = False
 
     def check(self) -> None:
         """Remember the file, and raise `StoreUnavailable` if it is another than before."""
@@ -279,7 +284,8 @@ class Original:
         else:
             found = (status.st_dev, status.st_ino)
         self._known = self._known or found
-        if found != self._known:
+        self.lost = found != self._known
+        if self.lost:
             was = "replaced" if found else "moved or deleted"
             raise StoreUnavailable(
                 f"{str(self._path)!r} was {was} while this process had it open. "
@@ -334,10 +340,11 @@ class Writer:
 
     def _transact(self, hand: _Hand, work: Callable[[sqlite3.Connection], T]) -> T:
         with translated(self._path):
-            connection = hand.connection = hand.connection or connect(self._path)
             self._original.check()
+            connection = hand.connection = hand.connection or connect(self._path)
             connection.execute("BEGIN IMMEDIATE")
             try:
+                self._original.check()  # again: who deletes a workspace has this lock meanwhile
                 result = work(connection)
                 connection.execute("COMMIT")
             except BaseException:

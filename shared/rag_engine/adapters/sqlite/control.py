@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,13 @@ from rag_engine.adapters.sqlite.connection import (
     connect_to_read,
     translated,
 )
-from rag_engine.adapters.sqlite.handles import Handles
+from rag_engine.adapters.sqlite.deletion import (
+    delete_file,
+    deleted_files,
+    is_deleted,
+    remove_deleted,
+)
+from rag_engine.adapters.sqlite.handles import Handle, Handles
 from rag_engine.adapters.sqlite.lookout import Lookout
 from rag_engine.adapters.sqlite.migrations import LATEST, applied, migrate
 from rag_engine.adapters.sqlite.presence import Presence
@@ -48,6 +55,16 @@ from rag_engine.ports.storage import Workspace
 
 _READERS: Final = 4
 """Reader threads of the process: SQLite and numpy let go of the interpreter while they work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A workspace that this process has opened, with its file."""
+
+    workspace: Workspace
+    number: int
+    original: Original
+    handle: Handle
 
 
 class SqliteControl:
@@ -77,30 +94,64 @@ class SqliteControl:
         self._presence = Presence(data_dir / "workers")
         self._lookout = Lookout(self._presence, clock)
         self._handles = Handles()
-        self._opened: dict[str, Workspace] = {}
+        self._opened: dict[str, _Opened] = {}
         self._lock = asyncio.Lock()
 
     async def workspaces(self) -> list[str]:
         """See `Control.workspaces`."""
         async with self._lock:
-            rows = await self._listed(SQL["workspaces"])
-        return [name for (name,) in rows]
+            rows = await self._listed(SQL["numbered_workspaces"])
+        return [name for name, _ in rows]
 
     async def open(self, name: str, *, create: bool = False) -> Workspace:
         """See `Control.open`."""
         check_workspace(name)
         async with self._lock:
-            if name not in self._opened:
+            known = self._opened.get(name)
+            if known is None or (known.original.lost and not await self._is_there(name, known)):
                 number = await self._number(name, create=create)
                 self._opened[name] = await self._open(name, number)
-            return self._opened[name]
+            return self._opened[name].workspace
+
+    async def _is_there(self, name: str, known: _Opened) -> bool:
+        """Whether a file that was not found is still meant; else what was opened is let go."""
+        if await self._listed(SQL["numbered_workspace"], name, known.number):
+            return True
+        del self._opened[name]
+        await asyncio.to_thread(known.handle.rest)
+        return False
+
+    async def delete(self, name: str) -> bool:
+        """See `Control.delete`."""
+        check_workspace(name)
+        async with self._lock:
+            known = self._opened.pop(name, None)
+            if known is not None:
+                await asyncio.to_thread(known.handle.rest)
+            rows = await self._listed(SQL["workspace"], name)
+            if rows:
+                await asyncio.to_thread(self._delete, self._path(int(rows[0][0])))
+            return bool(rows)
+
+    def _delete(self, path: Path) -> None:
+        if path.exists():
+            delete_file(path)
+        elif not is_deleted(path):
+            raise gone(path)
+        self._remove_deleted()
+
+    def _remove_deleted(self) -> None:
+        """Remove what is left of workspaces that were deleted, here or by who was killed then."""
+        if paths := deleted_files(self._data_dir / "workspaces"):
+            with translated(self._listing), closing(connect(self._listing)) as connection:
+                remove_deleted(connection, sorted(paths))
 
     async def referenced(self, hashes: Sequence[str]) -> set[str]:
         """See `Control.referenced`. Every file counts, whether it is listed or not.
 
         What a file that was set aside names nobody can tell.
         """
-        numbers = [number for (number,) in await self._listed(SQL["workspace_numbers"])]
+        numbers = [number for _, number in await self._listed(SQL["numbered_workspaces"])]
         return await asyncio.to_thread(self._referenced, list(hashes), numbers)
 
     def _referenced(self, hashes: list[str], numbers: Sequence[int]) -> set[str]:
@@ -109,6 +160,8 @@ class SqliteControl:
             raise _set_aside(path)
         listed = {self._path(number) for number in numbers}
         for path in sorted(listed | self._files()):
+            if is_deleted(path):
+                continue
             if not path.exists():
                 raise gone(path)
             with translated(path), closing(connect(path)) as connection:
@@ -130,6 +183,7 @@ class SqliteControl:
     def _due(self, chore: str, seconds: float) -> bool:
         if not self._listing.exists():
             return False
+        self._remove_deleted()
         with translated(self._listing), closing(connect(self._listing)) as connection:
             connection.execute(SQL["make_chores"])
             now = self._clock()
@@ -144,11 +198,14 @@ class SqliteControl:
 
     async def add_key(self, key: Key) -> None:
         """See `Control.add_key`."""
-        await self._listed(SQL["has_keys"])  # a list that was lost is not begun anew with this
+        await self._looked_up(_keys)  # a list that was lost is not begun anew with this
 
         def add() -> None:
             _make_folder(self._data_dir)
-            with translated(self._listing), closing(connect(self._listing)) as connection:
+            with (
+                translated(self._listing),
+                closing(connect(self._listing, create=True)) as connection,
+            ):
                 connection.execute(SQL["make_workspaces"])
                 connection.execute(SQL["make_keys"])
                 connection.execute(SQL["add_key"], row_of_key(key))
@@ -172,17 +229,21 @@ class SqliteControl:
     async def aclose(self) -> None:
         """See `Control.aclose`."""
         async with self._lock:
-            for workspace in self._opened.values():
-                await workspace.store.aclose()
+            for one in self._opened.values():
+                await one.workspace.store.aclose()
             self._opened.clear()
             await asyncio.to_thread(self._handles.close)
             await asyncio.to_thread(self._presence.close)
             await asyncio.to_thread(self._executor.shutdown)
 
     async def _listed(self, sql: str, *parameters: object) -> list[Any]:
-        return await self._looked_up(
-            lambda connection: connection.execute(sql, parameters).fetchall()
-        )
+        """Rows of the list that end with a number, but for workspaces that were deleted."""
+
+        def look(connection: sqlite3.Connection) -> list[Any]:
+            rows = connection.execute(sql, parameters).fetchall()
+            return [row for row in rows if not is_deleted(self._path(row[-1]))]
+
+        return await self._looked_up(look)
 
     async def _looked_up(self, look: Callable[[sqlite3.Connection], list[Any]]) -> list[Any]:
         """Rows of the list of workspaces, which is read without waiting for who writes it."""
@@ -235,8 +296,12 @@ class SqliteControl:
     def _add_to_list(self, name: str) -> None:
         """List a workspace whose file is there: what is listed and missing has been lost."""
         _make_folder(self._data_dir / "workspaces")
-        with translated(self._listing), closing(connect(self._listing)) as connection:
+        with (
+            translated(self._listing),
+            closing(connect(self._listing, create=True)) as connection,
+        ):
             connection.execute(SQL["make_workspaces"])
+            remove_deleted(connection, sorted(deleted_files(self._data_dir / "workspaces")))
             connection.execute("BEGIN IMMEDIATE")
             try:
                 if not connection.execute(SQL["workspace"], (name,)).fetchone():
@@ -255,15 +320,19 @@ class SqliteControl:
         for path in files:
             if number_of(path) not in listed and name_of(path) == name:
                 return number_of(path)
-        return 1 + max(listed | {number_of(path) for path in files}, default=0)
+        used = listed | {number_of(path) for path in files}
+        if connection.execute(SQL["has_deleted"]).fetchone():
+            # Who still has a workspace open that was deleted must not take another one for it.
+            used |= {number for (number,) in connection.execute(SQL["last_deleted"])}
+        return 1 + max(used, default=0)
 
     def _make_file(self, path: Path, name: str) -> None:
-        with translated(path), closing(connect(path)) as connection:
+        with translated(path), closing(connect(path, create=True)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             self._prepare(connection, path, name)
             connection.execute("COMMIT")
 
-    async def _open(self, name: str, number: int) -> Workspace:
+    async def _open(self, name: str, number: int) -> _Opened:
         path = self._path(number)
         original, handle = Original(path), self._handles.handle()
         writer = Writer(path, original, handle)
@@ -276,11 +345,9 @@ class SqliteControl:
             raise
         store = SqliteStore(writer, readers, self._dimensions, self._clock)
         handle.parts = (writer.rest, readers.rest, store.rest)
-        return Workspace(
-            name=name,
-            store=store,
-            queue=SqliteQueue(writer, readers, self._presence, self._clock),
-        )
+        queue = SqliteQueue(writer, readers, self._presence, self._clock)
+        workspace = Workspace(name=name, store=store, queue=queue)
+        return _Opened(workspace=workspace, number=number, original=original, handle=handle)
 
     def _prepare(self, connection: sqlite3.Connection, path: Path, name: str) -> None:
         migrate(connection, path)

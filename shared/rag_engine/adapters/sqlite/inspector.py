@@ -21,6 +21,7 @@ from rag_engine.adapters.sqlite.control import (
     number_of,
     numbered_files,
 )
+from rag_engine.adapters.sqlite.deletion import is_deleted
 from rag_engine.adapters.sqlite.migrations import LATEST, applied, migrate
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.repair import Repair, hollows
@@ -72,9 +73,9 @@ class SqliteInspector:
                 rows = connection.execute(SQL["listed_workspaces"]).fetchall()
         except WorldError:
             return None
-        return {
-            self._data_dir / "workspaces" / f"{number:04d}.sqlite": name for number, name in rows
-        }
+        folder = self._data_dir / "workspaces"
+        listed = {folder / f"{number:04d}.sqlite": name for number, name in rows}
+        return {path: name for path, name in listed.items() if not is_deleted(path)}
 
     async def listing(self) -> list[Damage]:
         """See `Inspector.listing`."""
@@ -122,7 +123,10 @@ class SqliteInspector:
             for path in sorted(self._data_dir.glob("control.sqlite*")):
                 if not path.name.endswith(".damaged"):
                     path.replace(path.with_name(f"{path.name}.damaged"))
-        with translated(self._listing), closing(connect(self._listing)) as connection:
+        with (
+            translated(self._listing),
+            closing(connect(self._listing, create=True)) as connection,
+        ):
             connection.execute(SQL["make_workspaces"])
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(SQL["forget_workspaces"])
@@ -193,7 +197,10 @@ class SqliteInspector:
         if path.exists():
             set_aside(path)
             remove(path)
-        with translated(self._listing), closing(connect(self._listing)) as connection:
+        with (
+            translated(self._listing),
+            closing(connect(self._listing, create=True)) as connection,
+        ):
             connection.execute(SQL["make_workspaces"])
             connection.execute(SQL["forget_workspace"], (workspace,))
 

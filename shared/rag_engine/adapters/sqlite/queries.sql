@@ -507,14 +507,14 @@ ORDER BY c.row;
 -- name: make_workspaces
 CREATE TABLE IF NOT EXISTS workspace (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 
--- name: workspaces
-SELECT name FROM workspace ORDER BY name;
-
 -- name: numbered_workspaces
 SELECT name, number FROM workspace ORDER BY name;
 
 -- name: workspace
 SELECT number FROM workspace WHERE name = ?;
+
+-- name: numbered_workspace
+SELECT number FROM workspace WHERE name = ? AND number = ?;
 
 -- name: add_workspace
 INSERT INTO workspace (number, name) VALUES (?, ?);
@@ -537,6 +537,21 @@ DELETE FROM workspace;
 
 -- name: forget_workspace
 DELETE FROM workspace WHERE name = ?;
+
+-- name: forget_number
+DELETE FROM workspace WHERE number = ?;
+
+-- name: make_deleted
+CREATE TABLE IF NOT EXISTS deleted (number INTEGER PRIMARY KEY);
+
+-- name: has_deleted
+SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'deleted';
+
+-- name: add_deleted
+INSERT OR IGNORE INTO deleted (number) VALUES (?);
+
+-- name: last_deleted
+SELECT coalesce(max(number), 0) FROM deleted;
 
 -- name: has_listing
 SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'workspace';

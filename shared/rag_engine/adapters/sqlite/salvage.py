@@ -153,7 +153,7 @@ def _have_it_alone(path: Path) -> None:
 
 
 def _make(path: Path, name: str, fingerprint: str, rest: Rest) -> None:
-    with closing(connect(path)) as connection:
+    with closing(connect(path, create=True)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         migrate(connection, path)
         # `salvaged`: documents wait for the model that made the lost vectors, and for no other.
