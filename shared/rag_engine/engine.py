@@ -42,6 +42,7 @@ from rag_engine.core.models import (
 )
 from rag_engine.core.submissions import check_fact, check_names, check_submission
 from rag_engine.errors import BlobMissing, Conflict, InvalidRequest, NotFound
+from rag_engine.ingest.accept import check_free
 from rag_engine.ingest.collect import collect, collect_now_and_then
 from rag_engine.ingest.embed import embed_names
 from rag_engine.ingest.heartbeat import Heart, ThreadHeart
@@ -52,6 +53,7 @@ from rag_engine.ports.models import ChatModel, Message
 from rag_engine.ports.storage import Blobs, Control, DocumentPage, Reader, Stats, Workspace
 from rag_engine.retrieval.answer import Answer, AnswerEvent, answer
 from rag_engine.retrieval.context import Budget, Context, assemble, ranked
+from rag_engine.retrieval.entities import EntityPage, entity_page
 from rag_engine.retrieval.neighbourhood import (
     EgoNetwork,
     Neighbourhood,
@@ -188,7 +190,7 @@ class Engine:
         ):  # a day may pass in between: a laptop sleeps, a clock is set
             content_hash, size = await self.blobs.put(content)
             if not replace:
-                await _check_free(opened, document_id, content_hash)
+                await check_free(opened, document_id, content_hash)
             return await opened.queue.accept(
                 Submission(
                     document_id=document_id,
@@ -403,9 +405,8 @@ class Engine:
     ) -> DocumentPage:
         """A page of documents in the order of their ids."""
         async with (await self.control.open(workspace)).store.snapshot() as reader:
-            return await reader.list_documents(
-                after=after, limit=limit, filter=await _checked(reader, filter)
-            )
+            seen = await _checked(reader, filter)
+            return await reader.list_documents(after=after, limit=limit, filter=seen)
 
     async def document(self, id: str, workspace: str = DEFAULT_WORKSPACE) -> Document:
         """One document.
@@ -443,12 +444,8 @@ class Engine:
             NotFound: No visible passage mentions it; the message names those that come close.
         """
         async with (await self.control.open(workspace)).store.snapshot() as reader:
-            return await neighbourhood(
-                reader,
-                name,
-                embedder=self.pipeline.embedder,
-                filter=await _checked(reader, filter),
-            )
+            seen = await _checked(reader, filter)
+            return await neighbourhood(reader, name, embedder=self.pipeline.embedder, filter=seen)
 
     async def ego_network(
         self,
@@ -471,6 +468,20 @@ class Engine:
                 filter=await _checked(reader, filter),
                 limit=limit,
             )
+
+    async def entities(
+        self,
+        workspace: str = DEFAULT_WORKSPACE,
+        *,
+        search: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+        filter: Filter | None = None,
+    ) -> EntityPage:
+        """A page of the graph's entities, or those a name may mean. See `retrieval.entities`."""
+        async with (await self.control.open(workspace)).store.snapshot() as reader:
+            seen, embedder = await _checked(reader, filter), self.pipeline.embedder
+            return await entity_page(reader, embedder, search, after, limit=limit, filter=seen)
 
     # ------------------------------------------------------------------ the graph, by hand
 
@@ -557,10 +568,7 @@ class Engine:
             NotFound: There is none of that name.
         """
         if not await self.control.delete(name):
-            raise NotFound(
-                f"There is no workspace {name!r}. List those there are with: "
-                "rag-engine workspaces list"
-            )
+            raise NotFound(f"There is no workspace {name!r}. See: rag-engine workspaces list")
 
     async def workspace(self, name: str = DEFAULT_WORKSPACE) -> Workspace:
         """The store and the queue of a workspace, for what the engine has no method for."""
@@ -573,18 +581,6 @@ class Engine:
                 stack.push_async_callback(_close, close)
             await self.heart.aclose()
             await self.control.aclose()
-
-
-async def _check_free(workspace: Workspace, document_id: str, content_hash: str) -> None:
-    """Refuse an id that another document has, unless nothing came of that one."""
-    newest = await workspace.queue.version(document_id)
-    if newest is None or newest.status in (VersionStatus.FAILED, VersionStatus.CANCELLED):
-        return
-    if newest.submission.content_hash != content_hash:
-        raise Conflict(
-            f"There is another document {document_id!r} in workspace {workspace.name!r}. Give this "
-            "one an id of its own, or say that it is to be replaced (replace=true, or PUT)."
-        )
 
 
 async def _checked(reader: Reader, filter: Filter | None) -> Filter | None:

@@ -108,6 +108,24 @@ async def test_an_outage_of_the_model_is_a_problem_and_no_answer(tmp_path: Path)
     await engine.aclose()
 
 
+async def test_entities_are_listed_in_pages_and_searched_by_name(client: httpx.AsyncClient) -> None:
+    place = "/api/v1/graph/entities"
+    whole = (await client.get(place)).json()["entities"]
+    names, after = [], None
+    while True:
+        params = {"limit": 1} | ({"after": after} if after else {})
+        page = (await client.get(place, params=params)).json()
+        names += [one["name"] for one in page["entities"]]
+        if (after := page["next"]) is None:
+            break
+    assert names == [one["name"] for one in whole]
+    assert {"Ada Brand", "Anton Berg"} <= {*names}
+    found = (await client.get(place, params={"search": "berg", "limit": 1})).json()
+    assert [(one["name"], one["mentions"]) for one in found["entities"]] == [("Anton Berg", 1)]
+    wrong = await client.get(place, params={"after": "x"})
+    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_request")
+
+
 async def test_the_graph_is_shown_changed_and_changed_back(client: httpx.AsyncClient) -> None:
     before = (await client.get("/api/v1/graph/entity", params={"name": "ada BRAND"})).json()
     assert before["sightings"][0]["document_id"] == "farne"

@@ -139,6 +139,17 @@ def test_what_waits_in_the_queue_is_told(run: Run, filled: Path, tmp_path: Path)
     assert run("query", QUESTION).err == ""
 
 
+def test_graph_lists_what_is_mentioned_most_and_finds_a_part_of_a_name(run: Run) -> None:
+    names = [one["name"] for one in run("graph", "list", "--json").lines]
+    assert {"Anton Berg", "Clara Weiss"} <= {*names}
+    assert [one["name"] for one in run("graph", "list", "--limit", "1", "--json").lines] == names[
+        :1
+    ]
+    found = run("graph", "list", "--search", "weiss", "--limit", "1")
+    assert "Clara Weiss" in found.out.splitlines()[-1]
+    assert run("graph", "list", "--search", " ").code == 2
+
+
 def test_graph_shows_where_a_name_stands_and_what_it_is_joined_to(run: Run) -> None:
     done = run("graph", "show", "anton", "BERG")
     assert done.code == 0, done.err

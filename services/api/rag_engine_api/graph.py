@@ -11,7 +11,7 @@ from pydantic import Field
 from rag_engine.core.edits import Alias, Edit, Fact, Suppression
 from rag_engine_api.admission import READS, WRITES
 from rag_engine_api.calls import Calling, filter_in_query
-from rag_engine_api.documents import FilterQuery
+from rag_engine_api.documents import LARGEST_PAGE, FilterQuery
 from rag_engine_api.schemas import (
     Body,
     NeighbourhoodBody,
@@ -78,12 +78,46 @@ class KnownFact(FactBody):
     id: str
 
 
+class EntityBody(Body):
+    """An entity, without what surrounds it."""
+
+    key: str = Field(description="Its name without case and spacing; what `name` may be.")
+    name: str
+    type: str
+    mentions: int = Field(description="How many passages mention it.")
+    descriptions: list[str]
+
+
+class EntityList(Body):
+    """A page of entities."""
+
+    entities: list[EntityBody]
+    next: str | None = Field(description="Pass it as `after` for the next page.")
+
+
 class Changes(Body):
     """All that was changed by hand and not undone."""
 
     edits: list[EditBody]
     facts: list[KnownFact]
     lost: list[str] = Field(description="Ids of facts whose text is gone. They can be undone.")
+
+
+@router.get("/graph/entities", dependencies=[READS])
+async def entities(
+    call: Calling,
+    search: Annotated[
+        str | None, Query(description="Part of a name, or what one means.", examples=["Ada"])
+    ] = None,
+    after: Annotated[str | None, Query(description="The `next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
+    filter: FilterQuery = None,
+) -> EntityList:
+    """The entities that most passages mention, or with `search` those that come closest to a name."""
+    page = await call.engine.entities(
+        call.workspace, search=search, after=after, limit=limit, filter=filter_in_query(filter)
+    )
+    return EntityList(entities=[shown(EntityBody, one) for one in page.entities], next=page.next)
 
 
 @router.get("/graph/entity", dependencies=[READS])

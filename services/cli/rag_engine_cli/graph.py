@@ -61,6 +61,33 @@ async def _show(engine: Engine, session: Session, name: str, filters: tuple[str,
     terminal.record(_record(found) | {"warnings": warnings})
 
 
+@graph.command("list")
+@click.option("--search", metavar="NAME", help="Those that a name may mean, best first.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many.")
+@shared_options
+@pass_session
+def list_(session: Session, search: str | None, limit: int) -> None:
+    """List the entities that most passages mention, or those that a name may mean.
+
+    \b
+    Examples:
+      rag-engine graph list
+      rag-engine graph list --search Thorne
+    """
+    session.run(lambda engine: _list(engine, session, search, limit))
+
+
+async def _list(engine: Engine, session: Session, search: str | None, limit: int) -> None:
+    page = await engine.entities(session.workspace, search=search, limit=limit)
+    for one in page.entities:
+        session.terminal.record({"name": one.name, "type": one.type, "mentions": one.mentions})
+    rows = [(one.name, one.type, f"{one.mentions:,}") for one in page.entities]
+    if rows:
+        session.terminal.table(("name", "type", "passages"), rows)
+    else:
+        session.terminal.line("There is no entity yet. Begin with: rag-engine ingest PATH")
+
+
 def _print(terminal: Terminal, found: Neighbourhood) -> None:
     entity = found.entity
     kind = f" ({entity.type})" if entity.type else ""

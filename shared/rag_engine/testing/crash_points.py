@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
-    Connect = Callable[[Path], sqlite3.Connection]
+    Connect = Callable[..., sqlite3.Connection]
 
 _WRITES: Final = re.compile(r"INSERT|UPDATE|DELETE|CREATE")
 _PARAMETER: Final = re.compile(r"\?\d*")
@@ -101,8 +101,8 @@ class CrashPoints:
             if (point := _point_of(sql, patterns)) is not None:
                 self.reach(point)
 
-        def watched(path: Path) -> sqlite3.Connection:
-            connection = connect(path)
+        def watched(path: Path, **how: Any) -> sqlite3.Connection:
+            connection = connect(path, **how)
             connection.set_trace_callback(begins)
             return connection
 

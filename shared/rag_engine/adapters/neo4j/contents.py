@@ -29,7 +29,7 @@ from rag_engine.adapters.neo4j.records import (
 )
 from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.ids import entity_id
-from rag_engine.errors import RagEngineError, StoreUnavailable
+from rag_engine.errors import RagEngineError
 from rag_engine.ports.storage import Content, Contents, Vectors
 from rag_engine.telemetry import events
 

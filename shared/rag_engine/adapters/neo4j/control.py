@@ -134,8 +134,7 @@ class Neo4jControl:
         while (await run("remove_some", write=True, workspace=number, limit=_BATCH))[0]["removed"]:
             pass
         if last:
-            names = {"namespace": self._namespace, "number": number}
-            await run("forget_deleted", write=True, **names)
+            await run("forget_deleted", write=True, namespace=self._namespace, number=number)
 
     async def referenced(self, hashes: Sequence[str]) -> set[str]:
         """See `Control.referenced`."""
@@ -205,7 +204,7 @@ class Neo4jControl:
         """See `Control.aclose`."""
         async with self._lock:
             try:
-                for workspace in self._opened.values():
+                for _, workspace in self._opened.values():
                     await workspace.store.aclose()
                 if self._opened:
                     await self._leave()
