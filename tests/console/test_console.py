@@ -125,6 +125,9 @@ def test_a_name_is_seen_among_those_around_it(visit: Visit) -> None:
     for one, other in JOINED:
         visit.fact(one, other)
     page = visit.open("graph")
+    expect(page.locator("#suggested a", has_text="Ada Brand")).to_be_visible()
+    page.get_by_label("Name of a person").press_sequentially("ada b")
+    expect(page.locator("#names option[value='Ada Brand']")).to_have_count(1)
     page.get_by_label("Name of a person").fill("ada brand")
     page.keyboard.press("Enter")
     picture = page.locator("#picture svg")
@@ -148,6 +151,8 @@ def test_a_name_that_is_not_there_brings_others(visit: Visit) -> None:
     visit.put("farne.md", FARNE)
     page = visit.open("graph/Adele%20Brand")
     expect(page.locator("#facts")).to_contain_text("Did you mean")
+    page.locator("#suggested a", has_text="Ada Brand").click()
+    expect(page.locator("#facts h2")).to_have_text("Ada Brand")
     assert {*visit.complaints} == {
         "Failed to load resource: the server responded with a status of 404 (Not Found)"
     }

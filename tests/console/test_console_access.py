@@ -106,8 +106,8 @@ def test_labels_of_the_picture_stay_inside_it(visiting: Visiting) -> None:
         outside = page.evaluate("""() => {
             const frame = document.querySelector("#picture svg").getBoundingClientRect();
             return [...document.querySelectorAll("#picture text, #picture circle")].filter((one) => {
-                const {top, bottom} = one.getBoundingClientRect();
-                return top < frame.top || bottom > frame.bottom;
+                const {top, right, bottom, left} = one.getBoundingClientRect();
+                return top < frame.top || bottom > frame.bottom || left < frame.left || right > frame.right;
             }).length;
         }""")
         assert outside == 0

@@ -6,6 +6,8 @@ import { laidOut } from "./forces.js";
 import { openSource } from "./source.js";
 
 const LONGEST = 18; // characters of a label
+const LETTER = 4; // pixels of half a letter, at most on the average
+const PAUSE = 150; // milliseconds without a letter until names are looked for
 
 let shownName = null;
 let network = null; // what the picture shows
@@ -14,10 +16,9 @@ let network = null; // what the picture shows
 export async function show(name) {
   shownName = name;
   byId("entity").value = name;
-  if (!name) {
-    byId("surroundings").hidden = true;
-    return;
-  }
+  byId("surroundings").hidden = !name;
+  byId("suggested").replaceChildren();
+  if (!name) return suggest("", "Most mentioned");
   try {
     const words = encodeURIComponent(name);
     const [told, seen] = await Promise.all([
@@ -26,7 +27,6 @@ export async function show(name) {
     ]);
     if (shownName !== name) return;
     network = seen;
-    byId("surroundings").hidden = false;
     draw();
     byId("facts").replaceChildren(...facts(told));
     announce(`${told.name}: ${counted(told.relations.length, "neighbour")}.`);
@@ -34,9 +34,32 @@ export async function show(name) {
     if (shownName !== name) return;
     network = null;
     byId("picture").replaceChildren();
-    byId("surroundings").hidden = false;
     byId("facts").replaceChildren(trouble(problem));
+    if (problem.code === "not_found") await suggest(name, "Close to it");
   }
+}
+
+/** Names to go on with; who looks for none is shown none, and no trouble over it either. */
+async function suggest(name, title) {
+  const names = await namesLike(name, 20).catch(() => []);
+  if (names.length === 0 || shownName !== name) return;
+  const chips = names.map((one) => el("a", { href: addressOf(one) }, foreign(one)));
+  byId("suggested").replaceChildren(el("h3", {}, title), el("div", { class: "chips" }, chips));
+}
+
+/** Names that come closest to what was written; of "" those that most passages mention. */
+async function namesLike(written, limit) {
+  const search = written ? `&search=${encodeURIComponent(written)}` : "";
+  const { entities } = await json(placed(`graph/entities?limit=${limit}${search}`));
+  return entities.map((one) => one.name);
+}
+
+async function complete() {
+  const written = byId("entity").value.trim();
+  if (!written) return;
+  const names = await namesLike(written, 8).catch(() => []);
+  if (byId("entity").value.trim() !== written) return; // there is a newer question
+  byId("names").replaceChildren(...names.map((one) => el("option", { value: one })));
 }
 
 /** Where a name's surroundings are shown. */
@@ -65,7 +88,7 @@ function draw() {
       "svg",
       { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": `What surrounds ${center}` },
       drawn("g", { class: "edges", "aria-hidden": "true" }, edges.map((one) => line(at, one))),
-      drawn("g", {}, entities.map((one, i) => node(one, at[i], Math.sqrt(one.mentions / most), i === 0))),
+      drawn("g", {}, entities.map((one, i) => node(one, at[i], Math.sqrt(one.mentions / most), i === 0 ? "central" : "", width))),
     ),
   );
 }
@@ -77,17 +100,19 @@ function line(at, { source, target, weight }) {
   return drawn("line", { ...ends, class: kind, "stroke-width": (0.8 + 2.6 * weight).toFixed(2) });
 }
 
-function node({ name, type, mentions }, { x, y }, size, central) {
+function node({ name, type, mentions }, { x, y }, size, central, width) {
   const letters = Array.from(name);
   const label = letters.length > LONGEST ? `${letters.slice(0, LONGEST - 1).join("")}…` : name;
+  const half = label.length * (central ? LETTER * 1.25 : LETTER);
+  const middle = Math.max(half, Math.min(x, width - half)); // the label stays inside
   const radius = 6 + 9 * size;
   const said = [name, type, counted(mentions, "passage")].filter(Boolean).join(", ");
   return drawn(
     "a",
-    { href: addressOf(name), class: central ? "node central" : "node", "aria-label": said, "aria-current": central ? "true" : null },
+    { href: addressOf(name), class: `node ${central}`, "aria-label": said, "aria-current": central ? "true" : null },
     drawn("title", {}, said),
     drawn("circle", { cx: x, cy: y, r: radius.toFixed(1) }),
-    drawn("text", { x, y: y + radius + 13, "text-anchor": "middle" }, label),
+    drawn("text", { x: middle, y: y + radius + 13, "text-anchor": "middle" }, label),
   );
 }
 
@@ -142,6 +167,11 @@ export function start() {
     event.preventDefault();
     const name = byId("entity").value.trim();
     if (name) location.hash = addressOf(name);
+  });
+  let due = 0;
+  byId("entity").addEventListener("input", () => {
+    clearTimeout(due);
+    due = setTimeout(complete, PAUSE);
   });
   new ResizeObserver(draw).observe(byId("picture"));
 }
