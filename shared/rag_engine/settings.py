@@ -167,6 +167,41 @@ class Settings(BaseSettings):
     api_max_body_bytes: int = Field(
         default=256 * 1024 * 1024, gt=0, description="Longest body of a request, in bytes."
     )
+    api_body_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Longest silence in the middle of a request, in seconds. Bodies that come with less "
+        "than 1,000 bytes a second for longer are refused too.",
+    )
+    api_request_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        description="Longest time from a whole request to the end of its response, in seconds; what "
+        "is done for it is given up then. Downloads and the events of documents have no such limit.",
+    )
+    api_max_requests: int = Field(
+        default=256,
+        ge=1,
+        description="Requests that are answered at a time; more are refused with 503.",
+    )
+    api_max_requests_per_key: int = Field(
+        default=64,
+        ge=1,
+        description="Requests of one key that are answered at a time; more are refused with 429. "
+        "Without keys it is one address; programs on this machine then have no such limit.",
+    )
+    api_requests_per_minute: int = Field(
+        default=6_000,
+        ge=0,
+        description="Requests that one key (or address, as above) may send within a minute to one "
+        "process; more are refused with 429. 0 for any number.",
+    )
+    api_drain_seconds: int = Field(
+        default=20,
+        ge=0,
+        description="How long answers that are under way may go on when the server is told to stop, "
+        "in seconds.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", validation_alias="LOG_LEVEL", description="What is logged to stderr."
     )

@@ -22,6 +22,7 @@ from rag_engine.access import Access
 from rag_engine_api.app import Admission, create_app
 from rag_engine_api.server import Server, listening
 from rag_engine_lightrag.pool import WorkerPool
+from serving import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -36,9 +37,7 @@ FARNE = "# Farne\n\nThe lighthouse of Farne was built by Ada Brand in 1843."
 def described() -> dict[str, Any]:
     """The description of an application without an engine, which none of it needs."""
     nobody = cast("Engine", None)
-    app = create_app(
-        nobody, cast("Access", None), admission=Admission.LOCAL, max_body_bytes=1_000_000
-    )
+    app = create_app(nobody, cast("Access", None), admission=Admission.LOCAL, limits=LIMITS)
     return app.openapi()
 
 
@@ -53,9 +52,9 @@ async def served(folder: Path) -> AsyncIterator[str]:
     engine = await small_engine(folder)
     await put(engine, "report.pdf", FARNE)
     keyring = Access(engine.control, admin_token=TOKEN)
-    app = create_app(engine, keyring, admission=Admission.KEYS, max_body_bytes=1_000_000)
+    app = create_app(engine, keyring, admission=Admission.KEYS, limits=LIMITS)
     door = listening("127.0.0.1", 0)
-    server, pool = Server(app, drain_seconds=1), WorkerPool(engine=engine)
+    server, pool = Server(app, limits=LIMITS, drain_seconds=1), WorkerPool(engine=engine)
     serving, working = asyncio.create_task(server.serve([door])), asyncio.create_task(pool.run())
     try:
         yield f"http://127.0.0.1:{door.getsockname()[1]}"

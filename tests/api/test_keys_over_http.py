@@ -10,7 +10,7 @@ from engines import put
 from rag_engine.access import Access
 from rag_engine.core.keys import Scope
 from rag_engine_api.app import Admission, create_app
-from serving import asking
+from serving import LIMITS, asking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ ASKING = ("search", "query", "query/stream", "completions")
 
 def routes(engine: Engine) -> Iterator[tuple[str, str]]:
     """Every route there is, from its own description."""
-    app = create_app(engine, Access(engine.control), admission=Admission.KEYS, max_body_bytes=1_000)
+    app = create_app(engine, Access(engine.control), admission=Admission.KEYS, limits=LIMITS)
     for path, operations in app.openapi()["paths"].items():
         for method in operations:
             yield method.upper(), path

@@ -14,7 +14,7 @@ from rag_engine.access import Access
 from rag_engine.engine import Engine
 from rag_engine_api.app import Admission, create_app
 from rag_engine_api.problems import STATUSES, code_of
-from serving import asking
+from serving import LIMITS, asking
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,9 +158,7 @@ async def test_the_page_of_the_routes_asks_no_other_server(client: httpx.AsyncCl
 
 
 def test_the_description_tells_what_is_sent(engine: Engine) -> None:
-    app = create_app(
-        engine, Access(engine.control), admission=Admission.LOCAL, max_body_bytes=1_000
-    )
+    app = create_app(engine, Access(engine.control), admission=Admission.LOCAL, limits=LIMITS)
     kinds: dict[str, set[str]] = {}
     for path, operations in app.openapi()["paths"].items():
         for operation in operations.values():

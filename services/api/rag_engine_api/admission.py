@@ -18,7 +18,7 @@ from rag_engine.access import Access
 from rag_engine.core.keys import Key
 from rag_engine.core.keys import Scope as Permission
 from rag_engine.errors import RagEngineError
-from rag_engine_api.problems import problem, problem_of, respond
+from rag_engine_api.problems import place_of, problem, problem_of, respond
 
 _OPEN: Final = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
 """What is for everybody: it tells nothing of what is stored."""
@@ -38,7 +38,7 @@ class AskForKeys:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its key, or refuse it."""
-        if scope["type"] != "http" or _is_open(scope["path"]):
+        if scope["type"] != "http" or _is_open(place_of(scope)):
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
@@ -46,16 +46,16 @@ class AskForKeys:
         try:
             key = await self._access.key_of(token) if token else None
         except RagEngineError as error:
-            await respond(scope["path"], problem_of(error))(scope, receive, send)
+            await respond(place_of(scope), problem_of(error))(scope, receive, send)
             return
         if key is None:
             refusal = problem(401, "unauthorized", _UNKNOWN if token else _MISSING)
             how = {"WWW-Authenticate": "Bearer"}
-            await respond(scope["path"], refusal, how)(scope, receive, send)
+            await respond(place_of(scope), refusal, how)(scope, receive, send)
             return
         if _uploads(headers) and not key.may(Permission.WRITE):
             refusal = problem(403, "forbidden", _refusal(key, Permission.WRITE, None))
-            await respond(scope["path"], refusal)(scope, receive, send)
+            await respond(place_of(scope), refusal)(scope, receive, send)
             return
         scope.setdefault("state", {})["key"] = key
         await self._app(scope, receive, send)

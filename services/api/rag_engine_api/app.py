@@ -25,10 +25,11 @@ from rag_engine_api.admission import AskForKeys
 from rag_engine_api.calls import WholeSegments, workspace_by_header, workspace_by_path
 from rag_engine_api.doors import LocalOnly
 from rag_engine_api.headers import WaryHeaders
-from rag_engine_api.limits import BodyLimit
+from rag_engine_api.limits import BodyLimit, Limits, Throttle
 from rag_engine_api.measuring import Inventory, Measured, templates_of
 from rag_engine_api.pages import describe_routes, show_console
 from rag_engine_api.problems import DESCRIBED, explain_errors
+from rag_engine_api.timing import Deadline
 from rag_engine_api.tracing import RequestIds
 
 PREFIX: Final = "/api/v1"
@@ -55,7 +56,7 @@ def create_app(
     keyring: Access,
     *,
     admission: Admission,
-    max_body_bytes: int,
+    limits: Limits,
 ) -> FastAPI:
     """An application over an engine, which stays the caller's to close.
 
@@ -63,7 +64,7 @@ def create_app(
         engine: What answers.
         keyring: The keys.
         admission: Who is let in.
-        max_body_bytes: Longest body of a request.
+        limits: What it bears.
     """
     app = FastAPI(
         title="RAG Engine",
@@ -76,6 +77,7 @@ def create_app(
     )
     app.state.engine = engine
     app.state.keyring = keyring
+    app.state.stopping = False
     app.state.inventory = Inventory(engine)
     app.include_router(operations.router)
     app.include_router(measuring.router)
@@ -96,7 +98,9 @@ def create_app(
     show_console(app)
     explain_errors(app)
     app.add_middleware(WholeSegments)
-    app.add_middleware(BodyLimit, bytes=max_body_bytes)
+    app.add_middleware(Deadline, seconds=limits.request_seconds)
+    app.add_middleware(BodyLimit, limits=limits)
+    app.add_middleware(Throttle, limits=limits)
     if admission is Admission.KEYS:
         app.add_middleware(AskForKeys, access=keyring)
     if admission is Admission.LOCAL:

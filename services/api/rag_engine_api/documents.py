@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, File, Form, Header, Query, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Header, Query, Request, UploadFile
 from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import TypeAdapter, ValidationError
@@ -40,6 +40,7 @@ from rag_engine_api.schemas import (
     VersionList,
     metadata_of,
 )
+from rag_engine_api.timing import UNTIMED
 
 router = APIRouter(tags=["documents"])
 
@@ -247,7 +248,7 @@ async def _original(call: Calling, id: DocumentId) -> AsyncIterator[tuple[Docume
 
 @router.get(
     "/documents/{id}/original",
-    dependencies=[READS],
+    dependencies=[READS, UNTIMED],
     response_class=FileResponse,
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
@@ -333,11 +334,12 @@ def _unseen(newest: Newest, last_event_id: Annotated[str | None, Header()] = Non
 
 @router.get(
     "/documents/{id}/events",
-    dependencies=[READS, Depends(_unseen)],
+    dependencies=[READS, UNTIMED, Depends(_unseen)],
     response_class=EventSourceResponse,
     responses={204: {"description": "The end was seen already: `Last-Event-ID` is the last."}},
 )
 async def events(
+    request: Request,
     call: Calling,
     first: Newest,
     last_event_id: Annotated[str | None, Header()] = None,
@@ -354,8 +356,8 @@ async def events(
         if state != seen:
             yield ServerSentEvent(id=state, event=version.status, data=VersionBody.of(version))
             seen = state
-        if version.status not in UNFINISHED:
-            return
+        if version.status not in UNFINISHED or request.app.state.stopping:
+            return  # who comes back to another process, or to the next one, goes on from here
         await asyncio.sleep(_EVENT_SECONDS)
         try:
             found = await queue.version(first.document_id)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rag_engine_api.problems import problem, respond
+from rag_engine_api.problems import place_of, problem, respond
 
 _LOCAL: Final = "localhost"
 _PASSED_ON: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -43,7 +43,7 @@ class LocalOnly:
             await self._app(scope, receive, send)
             return
         body = problem(403, "forbidden", refusal)
-        await respond(scope["path"], body)(scope, receive, send)
+        await respond(place_of(scope), body)(scope, receive, send)
 
 
 def _name_in(address: str) -> str:

@@ -33,6 +33,7 @@ from rag_engine_api.calls import ServingEngine
 from rag_engine_api.problems import as_openai, problem_of
 from rag_engine_api.questions import begun
 from rag_engine_api.schemas import LONGEST_QUESTION
+from rag_engine_api.timing import FOR_ITS_CLIENT_ALONE
 
 router = APIRouter(prefix="/v1", tags=["openai"])
 
@@ -185,7 +186,7 @@ async def _begun(
 
 @router.post(
     "/chat/completions",
-    dependencies=[Depends(_chosen), READS],
+    dependencies=[Depends(_chosen), READS, FOR_ITS_CLIENT_ALONE],
     response_model=Completion,
     responses={200: {"content": {"text/event-stream": {}}}},
 )

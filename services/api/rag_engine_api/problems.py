@@ -19,6 +19,7 @@ from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+from starlette.types import Scope
 
 from rag_engine import errors
 from rag_engine_api.tracing import HEADER
@@ -57,12 +58,24 @@ OWN_CODES: Final = {
     HTTPStatus.FORBIDDEN: "forbidden",
     HTTPStatus.NOT_FOUND: "no_such_route",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
+    HTTPStatus.REQUEST_TIMEOUT: "body_too_slow",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large",
     HTTPStatus.UNPROCESSABLE_ENTITY: "malformed",
     HTTPStatus.TOO_MANY_REQUESTS: "too_many_requests",
     HTTPStatus.INTERNAL_SERVER_ERROR: "internal_error",
+    HTTPStatus.SERVICE_UNAVAILABLE: "overloaded",
+    HTTPStatus.GATEWAY_TIMEOUT: "timed_out",
 }
 """Codes of what HTTP itself refuses."""
+
+_PASSING: Final = frozenset(
+    {
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
 
 _RETRY_SECONDS: Final = 2
 
@@ -119,18 +132,30 @@ def as_openai(body: dict[str, Any]) -> dict[str, Any]:
     return {**body, "error": error}
 
 
+def place_of(scope: Scope) -> str:
+    """The path of a request as it is here, whatever proxies have put before it."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
+
+
+def for_openai(path: str) -> bool:
+    """Whether clients of the OpenAI protocol use it."""
+    return path.startswith("/v1/")
+
+
 def respond(
     path: str, body: dict[str, Any], headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """A problem as the response to a request for a path."""
-    told = as_openai(body) if path.startswith("/v1/") else body
+    told = as_openai(body) if for_openai(path) else body
     return JSONResponse(told, status_code=body["status"], headers=headers, media_type=MEDIA_TYPE)
 
 
 def _told(
     request: Request, body: dict[str, Any], headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    return respond(request.url.path, body, headers)
+    return respond(place_of(request.scope), body, headers)
 
 
 async def _engine_error(request: Request, error: Exception) -> JSONResponse:
@@ -156,7 +181,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {})
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = _allowed(request)
-    return _told(request, problem(status, code, detail), headers)
+    body = problem(status, code, detail, retryable=status in _PASSING)
+    return _told(request, body, headers)
 
 
 def _allowed(request: Request) -> str:

@@ -18,6 +18,7 @@ from rag_engine_api.admission import READS
 from rag_engine_api.calls import Call, Calling, filter_of
 from rag_engine_api.problems import problem_of
 from rag_engine_api.schemas import AnswerBody, FoundBody, PassageBody, QuestionBody
+from rag_engine_api.timing import FOR_ITS_CLIENT_ALONE
 
 router = APIRouter(tags=["questions"])
 
@@ -39,7 +40,7 @@ def question_of(call: Call, body: QuestionBody) -> Question:
     )
 
 
-@router.post("/search", dependencies=[READS])
+@router.post("/search", dependencies=[READS, FOR_ITS_CLIENT_ALONE])
 async def search(call: Calling, body: QuestionBody) -> FoundBody:
     """Find the passages that an answer would rest on; no language model is asked."""
     found = await call.engine.search(question_of(call, body))
@@ -51,7 +52,7 @@ async def search(call: Calling, body: QuestionBody) -> FoundBody:
     )
 
 
-@router.post("/query", dependencies=[READS])
+@router.post("/query", dependencies=[READS, FOR_ITS_CLIENT_ALONE])
 async def query(call: Calling, body: QuestionBody) -> AnswerBody:
     """Answer a question from the documents, with citations."""
     return AnswerBody.of(await call.engine.query(question_of(call, body)))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rag_engine.errors import ConfigurationError
+from rag_engine_api.limits import Limits
 
 _BACKLOG: Final = 512
-_DRAIN_SECONDS: Final = 20
+_CONNECTIONS: Final = 4  # for each request at a time: most rest between two requests
 
 
 class Server(uvicorn.Server):
@@ -21,18 +25,22 @@ class Server(uvicorn.Server):
 
     Args:
         app: What answers.
+        limits: What it bears.
         drain_seconds: How long answers that are under way may go on after `stop`.
     """
 
-    def __init__(self, app: FastAPI, *, drain_seconds: int = _DRAIN_SECONDS) -> None:
+    def __init__(self, app: FastAPI, *, limits: Limits, drain_seconds: int) -> None:
+        self._app = app
         super().__init__(
             uvicorn.Config(
                 app,
+                http=partial(_Connection, header_seconds=limits.body_seconds),  # type: ignore[arg-type]
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
                 lifespan="off",
+                limit_concurrency=_CONNECTIONS * limits.requests,
                 timeout_graceful_shutdown=drain_seconds,
             )
         )
@@ -44,7 +52,41 @@ class Server(uvicorn.Server):
 
     def stop(self) -> None:
         """Accept nothing more, and end when what is under way has been answered."""
+        self._app.state.stopping = True
         self.should_exit = True
+
+
+class _Connection(H11Protocol):
+    """A connection that is closed when the head of a request does not come to its end."""
+
+    def __init__(self, *args: Any, header_seconds: float, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._header_seconds = header_seconds
+        self._waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait()
+        else:
+            self._wait_no_more()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        if self._waiting is None:
+            self._waiting = self.loop.call_later(self._header_seconds, self.transport.close)
+
+    def _wait_no_more(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -86,16 +86,17 @@ class _Service:
         """Serve until a signal comes or one of the two fails."""
         from rag_engine.access import Access
         from rag_engine_api.app import create_app
+        from rag_engine_api.limits import limits_of
         from rag_engine_api.server import Server
         from rag_engine_lightrag.pool import WorkerPool
 
         settings = self._session.settings
         keyring = Access(engine.control, admin_token=settings.admin_key.get_secret_value())
         admission = await self._admission(keyring)
-        app = create_app(
-            engine, keyring, admission=admission, max_body_bytes=settings.api_max_body_bytes
-        )
-        server, pool = Server(app), WorkerPool(engine=engine, concurrency=engine.concurrency)
+        limits = limits_of(settings)
+        app = create_app(engine, keyring, admission=admission, limits=limits)
+        server = Server(app, limits=limits, drain_seconds=settings.api_drain_seconds)
+        pool = WorkerPool(engine=engine, concurrency=engine.concurrency)
         signals.call(server.stop)
         self._greet(admission)
         async with asyncio.TaskGroup() as together:
