@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rag_engine.errors import ConfigurationError
+
+_ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+")
+
+
+def listed(value: str) -> list[str]:
+    """The parts of a setting that has several, with commas between."""
+    return [one.strip() for one in value.split(",") if one.strip()]
 
 
 def _default_data_dir() -> Path:
@@ -196,6 +205,22 @@ class Settings(BaseSettings):
         description="Requests that one key (or address, as above) may send within a minute to one "
         "process; more are refused with 429. 0 for any number.",
     )
+    api_root_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Where a proxy shows the server, for example /rag; whether it takes that off before "
+        "it passes requests on makes no difference.",
+    )
+    api_trusted_proxies: str = Field(
+        default="",
+        description="Addresses or networks of proxies, with commas between, whose X-Forwarded-For and "
+        "X-Forwarded-Proto are believed, for example 10.0.0.0/8. Others' are passed over.",
+    )
+    api_cors_origins: str = Field(
+        default="",
+        description="Origins of web pages that may use the server from a browser, with commas between, "
+        "for example https://app.example; * for all, where keys are asked for. Default: only its own.",
+    )
     api_drain_seconds: int = Field(
         default=20,
         ge=0,
@@ -213,6 +238,21 @@ class Settings(BaseSettings):
     debug: bool = Field(
         default=False, validation_alias="DEBUG", description="Show tracebacks of errors."
     )
+
+    @field_validator("api_trusted_proxies")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for one in listed(value):
+            ip_network(one)
+        return value
+
+    @field_validator("api_cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for one in listed(value):
+            if one != "*" and not _ORIGIN.fullmatch(one):
+                raise ValueError(f"{one!r} is no origin; write for example https://app.example")
+        return value
 
     @field_validator("data_dir")
     @classmethod

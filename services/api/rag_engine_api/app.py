@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Final
 
 from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 
 from rag_engine.access import Access
 from rag_engine.engine import Engine
@@ -22,8 +24,8 @@ from rag_engine_api import (
     workspaces,
 )
 from rag_engine_api.admission import AskForKeys
-from rag_engine_api.calls import WholeSegments, workspace_by_header, workspace_by_path
-from rag_engine_api.doors import LocalOnly
+from rag_engine_api.calls import UnderRoot, WholeSegments, workspace_by_header, workspace_by_path
+from rag_engine_api.doors import CORS, LocalOnly
 from rag_engine_api.headers import WaryHeaders
 from rag_engine_api.limits import BodyLimit, Limits, Throttle
 from rag_engine_api.measuring import Inventory, Measured, templates_of
@@ -57,6 +59,8 @@ def create_app(
     *,
     admission: Admission,
     limits: Limits,
+    root_path: str = "",
+    origins: Collection[str] = (),
 ) -> FastAPI:
     """An application over an engine, which stays the caller's to close.
 
@@ -65,6 +69,8 @@ def create_app(
         keyring: The keys.
         admission: Who is let in.
         limits: What it bears.
+        root_path: Where a proxy shows it.
+        origins: Whose pages may use it from a browser, besides its own.
     """
     app = FastAPI(
         title="RAG Engine",
@@ -97,18 +103,29 @@ def create_app(
     describe_routes(app)
     show_console(app)
     explain_errors(app)
+    _surround(app, admission, limits, root_path, origins)
+    return app
+
+
+def _surround(
+    app: FastAPI, admission: Admission, limits: Limits, root_path: str, origins: Collection[str]
+) -> None:
+    """What each request goes through before its route, the innermost first."""
     app.add_middleware(WholeSegments)
     app.add_middleware(Deadline, seconds=limits.request_seconds)
     app.add_middleware(BodyLimit, limits=limits)
     app.add_middleware(Throttle, limits=limits)
     if admission is Admission.KEYS:
-        app.add_middleware(AskForKeys, access=keyring)
+        app.add_middleware(AskForKeys, access=app.state.keyring)
     if admission is Admission.LOCAL:
-        app.add_middleware(LocalOnly)
+        app.add_middleware(LocalOnly, origins=origins)
     app.add_middleware(WaryHeaders)
+    if origins:
+        app.add_middleware(CORSMiddleware, allow_origins=list(origins), **CORS)
     app.add_middleware(Measured, templates=templates_of(app.routes))
     app.add_middleware(RequestIds)
-    return app
+    if root_path:
+        app.add_middleware(UnderRoot, root=root_path)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -79,6 +79,29 @@ class WholeSegments:
         await self._app(scope, receive, send)
 
 
+class UnderRoot:
+    """Lets all paths begin with where a proxy shows the server, also when that took it off.
+
+    Args:
+        app: What comes after.
+        root: Where it is shown, for example `/rag`.
+    """
+
+    def __init__(self, app: ASGIApp, *, root: str) -> None:
+        self._app = app
+        self._root = root
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on with its path as the client sent it."""
+        if scope["type"] == "http":
+            scope["root_path"] = self._root
+            path = scope["path"]
+            if path != self._root and not path.startswith(f"{self._root}/"):
+                scope["path"] = self._root + path
+                scope["raw_path"] = self._root.encode() + (scope.get("raw_path") or path.encode())
+        await self._app(scope, receive, send)
+
+
 def _rewritten(segment: str) -> str:
     return unquote(segment).replace("%", "%25").replace("/", "%2F")
 

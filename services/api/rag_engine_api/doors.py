@@ -9,7 +9,8 @@ sends on behalf of a page must come from a page of ours.
 from __future__ import annotations
 
 import ipaddress
-from typing import Final
+from collections.abc import Collection
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -31,15 +32,35 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class LocalOnly:
-    """Refuses requests for another host's name, and those of other hosts' pages."""
+CORS: Final[dict[str, Any]] = {
+    "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
+    "allow_headers": [
+        *("Authorization", "X-API-Key", "Content-Type", "X-Workspace", "X-Request-ID"),
+        *("Idempotency-Key", "Last-Event-ID"),
+    ],
+    "expose_headers": ["X-Request-ID", "Retry-After", "Content-Disposition"],
+}
+"""What pages of other origins may send and read. There are no cookies, so none are let in."""
 
-    def __init__(self, app: ASGIApp) -> None:
+
+class LocalOnly:
+    """Refuses requests for another host's name, and those of other hosts' pages.
+
+    Args:
+        app: What comes after.
+        origins: Whose pages are let in all the same.
+    """
+
+    def __init__(self, app: ASGIApp, *, origins: Collection[str] = ()) -> None:
         self._app = app
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
-        if scope["type"] != "http" or (refusal := _refusal(Headers(scope=scope))) is None:
+        if (
+            scope["type"] != "http"
+            or (refusal := _refusal(Headers(scope=scope), self._origins)) is None
+        ):
             await self._app(scope, receive, send)
             return
         body = problem(403, "forbidden", refusal)
@@ -53,7 +74,7 @@ def _name_in(address: str) -> str:
         return ""
 
 
-def _refusal(headers: Headers) -> str | None:
+def _refusal(headers: Headers, origins: Collection[str]) -> str | None:
     if passed := next((one for one in _PASSED_ON if one in headers), None):
         return (
             f"This request was passed on by a proxy ({passed!r}), and nobody was asked for a key. "
@@ -66,7 +87,7 @@ def _refusal(headers: Headers) -> str | None:
             "Ask http://127.0.0.1 or http://localhost."
         )
     origin = headers.get("origin")
-    if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
+    if origin is not None and origin not in (f"http://{host}", f"https://{host}", *origins):
         return (
             f"A page of {origin!r} may not use this server. Ask it from another program, or from a "
             "page of its own."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
@@ -27,9 +27,12 @@ class Server(uvicorn.Server):
         app: What answers.
         limits: What it bears.
         drain_seconds: How long answers that are under way may go on after `stop`.
+        proxies: Addresses and networks of those who are believed for whom they ask, and how.
     """
 
-    def __init__(self, app: FastAPI, *, limits: Limits, drain_seconds: int) -> None:
+    def __init__(
+        self, app: FastAPI, *, limits: Limits, drain_seconds: int, proxies: Sequence[str] = ()
+    ) -> None:
         self._app = app
         super().__init__(
             uvicorn.Config(
@@ -38,7 +41,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,
+                proxy_headers=bool(proxies),
+                forwarded_allow_ips=list(proxies),
                 lifespan="off",
                 limit_concurrency=_CONNECTIONS * limits.requests,
                 timeout_graceful_shutdown=drain_seconds,

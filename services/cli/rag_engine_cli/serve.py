@@ -85,6 +85,7 @@ class _Service:
     async def run(self, engine: Engine, signals: Signals) -> None:
         """Serve until a signal comes or one of the two fails."""
         from rag_engine.access import Access
+        from rag_engine.settings import listed
         from rag_engine_api.app import create_app
         from rag_engine_api.limits import limits_of
         from rag_engine_api.server import Server
@@ -94,8 +95,20 @@ class _Service:
         keyring = Access(engine.control, admin_token=settings.admin_key.get_secret_value())
         admission = await self._admission(keyring)
         limits = limits_of(settings)
-        app = create_app(engine, keyring, admission=admission, limits=limits)
-        server = Server(app, limits=limits, drain_seconds=settings.api_drain_seconds)
+        app = create_app(
+            engine,
+            keyring,
+            admission=admission,
+            limits=limits,
+            root_path=settings.api_root_path,
+            origins=self._origins(admission),
+        )
+        server = Server(
+            app,
+            limits=limits,
+            drain_seconds=settings.api_drain_seconds,
+            proxies=listed(settings.api_trusted_proxies),
+        )
         pool = WorkerPool(engine=engine, concurrency=engine.concurrency)
         signals.call(server.stop)
         self._greet(admission)
@@ -104,6 +117,18 @@ class _Service:
             serving.add_done_callback(lambda _: pool.stop())
             if self._workers:
                 together.create_task(pool.run())
+
+    def _origins(self, admission: Admission) -> list[str]:
+        """Whose pages may use it: all of the web's never, where nobody is asked for a key."""
+        from rag_engine.settings import listed
+
+        origins = listed(self._session.settings.api_cors_origins)
+        if "*" in origins and admission != "keys":
+            raise ConfigurationError(
+                "RAG_API_CORS_ORIGINS=* would let every page on the web read what is stored here, "
+                "since nobody is asked for a key. Name the origins, or start the server with --keys."
+            )
+        return origins
 
     async def _admission(self, keyring: Access) -> Admission:
         """Who is let in: never strangers, unless somebody says so."""
