@@ -34,6 +34,7 @@ _UNREACHED_CALLS: Final = {
     "control.waiting": _READS,
     "queue.version": _READS,
     "queue.versions": _READS,
+    "queue.census": _READS,
     "reader.list_documents": _READS,
     "reader.document_chunks": _READS,
     "reader.entities": _READS,
