@@ -36,6 +36,7 @@ bench: install
 	$(BIN)/python benchmarks/quality.py $(BENCH_SETS) --json $(RESULTS)/quality.json
 	$(BIN)/python benchmarks/indexing.py $(BENCH_SETS) --documents 4 --json $(RESULTS)/indexing.json
 	$(BIN)/python benchmarks/speed.py --json $(RESULTS)/speed.json
+	$(BIN)/python benchmarks/http_speed.py --json $(RESULTS)/http_speed.json
 
 # Speed, memory and disk of the store on Neo4j at 100,000 chunks; the first run fills it, for half an
 # hour or so. NEO4J_URI names a server of your own. Then: whether both stores answer alike.

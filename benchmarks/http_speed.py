@@ -1,0 +1,322 @@
+"""How fast `rag-engine serve` answers over HTTP, and what it holds: `python benchmarks/http_speed.py`.
+
+A workspace of 20,000 generated chunks in the embedded store (`generated.py`), the local embedding
+model, the server and this load generator on the same cores. Requests come when they are due, whether
+or not earlier ones were answered (an open loop), and times count from when they were due, so that a
+server that stalls is not asked less.
+
+Measured, in this order:
+
+* what HTTP adds: searches one after another, less the seconds by step in each answer. The client's
+  own time is in it, so it is at most that;
+* searches in mode `graph`, 30 a second for a minute;
+* the same while 30 documents a second come in, first while nobody ingests them (as where workers
+  run elsewhere), then while the same process does;
+* memory over 20,000 searches, and over 200 uploads of 20 MB.
+
+The exit code is 1 if a target is missed or a request failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import numpy as np
+from generated import Corpus, Shape, fill
+from machine import machine
+
+from rag_engine import build, load_settings
+
+SHAPE: Final = Shape(documents=200, chunks_per_document=100)
+RATE: Final = 30.0
+SECONDS: Final = 60.0
+UPLOAD_BYTES: Final = 20_000_000
+ALONE: Final = 300
+"""Searches one after another."""
+
+P95_MS: Final = 150.0
+OWN_MS: Final = 3.0
+TIMES_SLOWER: Final = 2.0
+GROWTH: Final = 1.05
+"""Targets: of a search, of what HTTP adds, under uploads, and of memory in the second half of a run."""
+
+Row = dict[str, Any]
+Request = Callable[[int], Awaitable[httpx.Response]]
+
+
+@dataclass(slots=True)
+class Answers:
+    """Milliseconds from when each request was due, and what went wrong."""
+
+    times: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    async def take(self, due: float, request: Awaitable[httpx.Response]) -> None:
+        """Wait for an answer."""
+        try:
+            response = await request
+        except httpx.HTTPError as error:
+            self.failures.append(repr(error))
+            return
+        self.times.append(1e3 * (time.perf_counter() - due))
+        if response.is_error:
+            self.failures.append(f"{response.status_code} {response.text[:200]}")
+
+    def row(self, what: str) -> Row:
+        """What was seen."""
+        p50, p95, p99 = np.percentile(self.times, [50, 95, 99]).tolist()
+        told = {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "most_ms": max(self.times)}
+        return {"what": what, "requests": len(self.times), **told, "failures": self.failures[:5]}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server, and a client of it."""
+
+    client: httpx.AsyncClient
+    pid: int
+
+    def memory(self) -> float:
+        """What the server holds, in MB."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text("utf-8").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@contextlib.contextmanager
+def _process(folder: Path, *words: str) -> Iterator[tuple[str, int]]:
+    """A server on a free port; its address and process."""
+    command = [sys.executable, "-m", "rag_engine_cli", "--data-dir", str(folder)]
+    child = subprocess.Popen(
+        [*command, "serve", "--port", "0", *words], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        said = child.stderr.readline() if child.stderr else ""
+        found = re.search(r"at (http://\S+)", said)
+        if found is None:
+            raise RuntimeError(f"The server did not start: {said}")
+        yield found[1], child.pid
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.communicate(timeout=60)
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, *words: str) -> AsyncIterator[Served]:
+    """A server that has answered a question, so that it holds what it needs."""
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=2.0)
+    with _process(folder, *words) as (address, pid):
+        async with httpx.AsyncClient(base_url=address, limits=limits, timeout=60.0) as client:
+            served = Served(client, pid)
+            questions = Questions()
+            for number in range(20):
+                (await questions.ask(served, number)).raise_for_status()
+            yield served
+
+
+class Questions:
+    """Questions that name two things and some words of the generated workspace."""
+
+    def __init__(self) -> None:
+        corpus = Corpus(SHAPE, seed=99)
+        self._texts = [
+            f"What did {' tell '.join(corpus.names(2))} about {' '.join(corpus.words(4))}?"
+            for _ in range(500)
+        ]
+
+    async def ask(self, served: Served, number: int) -> httpx.Response:
+        """Search for what one of them asks for."""
+        asked = {"question": self._texts[number % len(self._texts)], "mode": "graph"}
+        return await served.client.post("/api/v1/search", json=asked)
+
+
+async def upload(served: Served, number: int) -> httpx.Response:
+    """Send a short document."""
+    text = (
+        f"Note {number}\n\nName {number:06d} met Name {number + 1:06d} about word{number:05d}. " * 8
+    )
+    return await served.client.post(
+        "/api/v1/documents", files=[("files", (f"note-{number}.txt", text.encode()))]
+    )
+
+
+async def open_loop(request: Request, *, rate: float, seconds: float) -> Answers:
+    """Send requests when they are due."""
+    answers, began = Answers(), time.perf_counter()
+    async with asyncio.TaskGroup() as together:
+        for number in range(int(rate * seconds)):
+            due = began + number / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            together.create_task(answers.take(due, request(number)))
+    return answers
+
+
+async def own_share(served: Served) -> Row:
+    """What HTTP adds to a search, client and server together."""
+    questions, added = Questions(), list[float]()
+    for number in range(ALONE):
+        began = time.perf_counter()
+        response = await questions.ask(served, number)
+        whole = time.perf_counter() - began
+        added.append(1e3 * (whole - sum(response.json()["timings"].values())))
+    p50, p95 = np.percentile(added, [50, 95]).tolist()
+    return {"what": "what HTTP adds to a search, at most", "p50_ms": p50, "p95_ms": p95}
+
+
+async def searches(served: Served, seconds: float, what: str) -> Row:
+    """Searches alone."""
+    questions = Questions()
+    answers = await open_loop(lambda n: questions.ask(served, n), rate=RATE, seconds=seconds)
+    return answers.row(what)
+
+
+async def with_uploads(served: Served, seconds: float, what: str) -> list[Row]:
+    """Searches while documents come in."""
+    questions = Questions()
+    asked, sent = await asyncio.gather(
+        open_loop(lambda n: questions.ask(served, n), rate=RATE, seconds=seconds),
+        open_loop(lambda n: upload(served, n), rate=RATE, seconds=seconds),
+    )
+    return [asked.row(f"search, {what}"), sent.row(f"upload, {what}")]
+
+
+async def memory_of(served: Served, request: Request, count: int, what: str) -> Row:
+    """Memory over requests, four at a time."""
+    samples, numbers, failures = list[float](), iter(range(count)), list[str]()
+
+    async def some() -> None:
+        for number in numbers:
+            response = await request(number)
+            if response.is_error:
+                failures.append(f"{response.status_code} {response.text[:200]}")
+            if number % max(1, count // 40) == 0:
+                samples.append(served.memory())
+
+    await asyncio.gather(*(some() for _ in range(4)))
+    half = len(samples) // 2
+    return {
+        "what": what,
+        "requests": count,
+        "first_half_mb": max(samples[:half]),
+        "second_half_mb": max(samples[half:]),
+        "failures": failures[:5],
+    }
+
+
+async def send_large(served: Served, path: Path, number: int) -> httpx.Response:
+    """Send 20 MB from a file, no two alike."""
+    with path.open("rb") as file:
+        head = f"Document {number}\n".encode()
+
+        async def body() -> AsyncIterator[bytes]:
+            yield (
+                b"--x\r\nContent-Disposition: form-data; name=files; "
+                b'filename="large-%d.txt"\r\n\r\n' % number + head
+            )
+            while block := file.read(1 << 20):
+                yield block
+            yield b"\r\n--x--\r\n"
+
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        return await served.client.post("/api/v1/documents", content=body(), headers=kind)
+
+
+async def run(folder: Path, seconds: float, requests: int, uploads: int) -> list[Row]:
+    """Fill the workspace if it is empty, then measure all."""
+    await _fill(folder)
+    rows: list[Row] = []
+    async with serving(folder, "--no-workers") as served:
+        rows.append(await own_share(served))
+        rows.append(await searches(served, seconds, "search"))
+        rows += await with_uploads(served, seconds, "while documents come in")
+    async with serving(folder) as served:
+        rows += await with_uploads(served, seconds, "while documents come in and are ingested")
+    async with serving(folder, "--no-workers") as served:
+        questions = Questions()
+        rows.append(
+            await memory_of(
+                served, lambda n: questions.ask(served, n), requests, "memory over searches"
+            )
+        )
+        large = folder / "large.bin"
+        large.write_bytes(b"All work and no play.\n" * (UPLOAD_BYTES // 22))
+        rows.append(
+            await memory_of(
+                served, lambda n: send_large(served, large, n), uploads, "memory over 20 MB uploads"
+            )
+        )
+    return rows
+
+
+async def _fill(folder: Path) -> None:
+    engine = await asyncio.to_thread(build, load_settings(data_dir=str(folder)))
+    try:
+        workspace = await engine.control.open("default", create=True)
+        if not await workspace.queue.versions(limit=1):
+            await fill(workspace, Corpus(SHAPE), 0, SHAPE.documents, lambda _: None)
+    finally:
+        await engine.aclose()
+
+
+def verdict(rows: list[Row]) -> list[str]:
+    """What was missed, in words."""
+    of = {row["what"]: row for row in rows}
+    missed = [f"{row['what']}: {one}" for row in rows for one in row.get("failures", ())]
+    alone = of["search"]["p95_ms"]
+    under = of["search, while documents come in"]["p95_ms"]
+    own = of["what HTTP adds to a search, at most"]["p50_ms"]
+    if alone > P95_MS:
+        missed.append(f"95 % of searches took up to {alone:.0f} ms, wanted {P95_MS:.0f}")
+    if under > TIMES_SLOWER * alone:
+        missed.append(f"under uploads {under:.0f} ms, wanted {TIMES_SLOWER * alone:.0f}")
+    if own > OWN_MS:
+        missed.append(f"HTTP added {own:.1f} ms, wanted {OWN_MS:.0f}")
+    missed += [
+        f"{row['what']} grew to {row['second_half_mb']:.0f} MB"
+        for row in rows
+        if "second_half_mb" in row and row["second_half_mb"] > GROWTH * row["first_half_mb"]
+    ]
+    return missed
+
+
+def main() -> None:
+    """Parse the command line, measure, print; exit code 1 if something is missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of each load")
+    parser.add_argument("--requests", type=int, default=20_000, help="over which memory is seen")
+    parser.add_argument("--uploads", type=int, default=200, help="of 20 MB each")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = asyncio.run(
+            run(Path(folder), arguments.seconds, arguments.requests, arguments.uploads)
+        )
+    for row in rows:
+        values = "  ".join(f"{k} {v:,.1f}" for k, v in row.items() if isinstance(v, float))
+        print(f"{row['what']:56} {values}")
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1))
+    if missed := verdict(rows):
+        print("Missed: " + "; ".join(missed))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
