@@ -407,10 +407,17 @@ class View:
         self._connection = connection
         self._lock = threading.Lock()
         self._deadline = 0.0
+        self._for_all = False
+        self._given_up = False
         connection.set_progress_handler(self._overdue, _STEPS)
 
     def _overdue(self) -> bool:
-        return time.monotonic() > self._deadline
+        given_up = self._given_up and not self._for_all
+        return given_up or time.monotonic() > self._deadline
+
+    def give_up(self) -> None:
+        """Stop what is read, whose reader has gone, unless it is read for all."""
+        self._given_up = self.users == 1
 
     def begin(self) -> None:
         """Start a new transaction, which sees what is committed now."""
@@ -422,14 +429,23 @@ class View:
     def end(self) -> None:
         """End the transaction; ending one twice does no harm."""
         with self._lock:
+            self._given_up = False
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
 
     @contextmanager
-    def exclusive(self, seconds: float = READ_SECONDS) -> Iterator[sqlite3.Connection]:
-        """The connection for one thread at a time, with a time limit and errors in our words."""
+    def exclusive(
+        self, seconds: float = READ_SECONDS, *, for_all: bool = False
+    ) -> Iterator[sqlite3.Connection]:
+        """The connection for one thread at a time, with a time limit and errors in our words.
+
+        Args:
+            seconds: The time limit.
+            for_all: Whether others use what is read, too: it is read to its end when its reader
+                has gone.
+        """
         with self._lock, self._unchanged(), translated(self._path):
-            self._deadline = time.monotonic() + seconds
+            self._deadline, self._for_all = time.monotonic() + seconds, for_all
             yield self._connection
 
     @contextmanager
@@ -491,6 +507,9 @@ class Readers:
             raise
         try:
             yield view
+        except asyncio.CancelledError:
+            view.give_up()
+            raise
         finally:
             await asyncio.shield(self._put_back(view))
 

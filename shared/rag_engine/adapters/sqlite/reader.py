@@ -182,7 +182,7 @@ class SqliteReader:
 
     def _resident(self) -> Resident:
         try:
-            with self._view.exclusive(LOAD_SECONDS) as connection:
+            with self._view.exclusive(LOAD_SECONDS, for_all=True) as connection:
                 return self._residents.at(connection, self._counter)
         except StoreUnavailable:  # what was read need not be of one moment
             self._residents.forget(self._counter)

@@ -1,0 +1,76 @@
+"""A question that is given up is given up in SQLite, too; what others wait for is read to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import places
+from rag_engine.adapters.sqlite.connection import READ_SECONDS, Readers, View
+from rag_engine.errors import StoreUnavailable
+from rag_engine.testing.observation import observed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+LONG = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000) SELECT max(i) FROM n"
+
+
+class Asked:
+    """A statement on a reader thread, and what became of it."""
+
+    def __init__(self, readers: Readers, sql: str, *, for_all: bool) -> None:
+        self._readers = readers
+        self._sql = sql
+        self._for_all = for_all
+        self.begun, self.ended = threading.Event(), threading.Event()
+        self.outcome: object = None
+
+    async def ask(self) -> None:
+        async with self._readers.view() as view:
+            await self._readers.run(lambda: self._read(view))
+
+    def _read(self, view: View) -> None:
+        try:
+            with view.exclusive(for_all=self._for_all) as connection:
+                self.begun.set()
+                [(self.outcome,)] = connection.execute(self._sql).fetchall()
+        except StoreUnavailable as error:
+            self.outcome = error
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture
+async def readers(tmp_path: Path) -> AsyncIterator[Readers]:
+    control = places.place("sqlite", tmp_path)()
+    workspace = await control.open("default", create=True)
+    yield workspace.store._readers  # type: ignore[attr-defined]
+    await observed(workspace)  # whatever was given up, the next one is answered
+    await control.aclose()
+
+
+async def _given_up(asked: Asked) -> None:
+    asking = asyncio.create_task(asked.ask())
+    await asyncio.to_thread(asked.begun.wait)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert await asyncio.to_thread(asked.ended.wait, READ_SECONDS / 2)
+
+
+async def test_a_statement_whose_reader_has_gone_is_stopped(readers: Readers) -> None:
+    asked = Asked(readers, ENDLESS, for_all=False)
+    await _given_up(asked)
+    assert isinstance(asked.outcome, StoreUnavailable)
+
+
+async def test_what_is_read_for_all_is_read_to_its_end(readers: Readers) -> None:
+    asked = Asked(readers, LONG, for_all=True)
+    await _given_up(asked)
+    assert asked.outcome == 300_000
