@@ -227,6 +227,11 @@ class Settings(BaseSettings):
         description="How long answers that are under way may go on when the server is told to stop, "
         "in seconds.",
     )
+    api_reload: bool = Field(
+        default=False,
+        validation_alias="API_RELOAD",
+        description="For development: `rag-engine serve` starts anew when its own sources change.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", validation_alias="LOG_LEVEL", description="What is logged to stderr."
     )

@@ -38,10 +38,21 @@ if TYPE_CHECKING:
     flag_value="open",
     help="Let in whoever reaches it, without a key. Only behind something that keeps strangers out.",
 )
+@click.option(
+    "--reload/--no-reload",
+    "reload",
+    default=None,
+    help="For development: start anew when RAG Engine's own sources change. Default: API_RELOAD.",
+)
 @shared_options
 @pass_session
 def serve(
-    session: Session, host: str | None, port: int | None, no_workers: bool, wanted: str | None
+    session: Session,
+    host: str | None,
+    port: int | None,
+    no_workers: bool,
+    wanted: str | None,
+    reload: bool | None,
 ) -> None:
     """Serve documents, questions and the graph over HTTP, and ingest what comes in.
 
@@ -61,6 +72,10 @@ def serve(
     from rag_engine_api.server import listening
 
     settings = session.settings
+    if settings.api_reload if reload is None else reload:
+        from rag_engine_cli.reload import run_anew
+
+        raise click.exceptions.Exit(run_anew(session.terminal.note))
     host = settings.api_host if host is None else host
     with listening(host, settings.api_port if port is None else port) as door:
         service = _Service(session, door, workers=not no_workers, wanted=wanted)
