@@ -11,13 +11,17 @@ import pytest
 
 from rag_engine import errors
 from rag_engine.access import Access
+from rag_engine.adapters.models.fake import HashEmbedder
 from rag_engine.engine import Engine
 from rag_engine_api.app import Admission, create_app
 from rag_engine_api.problems import STATUSES, code_of
 from serving import LIMITS, asking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from rag_engine.ports.models import TextRole
+    from rag_engine.ports.storage import Vectors
 
 _BRANCHES = {errors.CallerError, errors.WorldError}
 
@@ -145,6 +149,26 @@ async def test_ready_says_why_it_is_not(engine: Engine, client: httpx.AsyncClien
         assert response.status_code == 503
         assert response.json()["reasons"] == ["The database is away. Bring it back."]
         assert (await client.get("/health")).json()["status"] == "ok"
+
+
+async def test_ready_means_that_the_embedding_model_answers(engine: Engine) -> None:
+    asked = []
+
+    class Away(HashEmbedder):
+        async def embed(self, texts: Sequence[str], kind: TextRole) -> Vectors:
+            asked.append(texts)
+            if len(asked) == 1:
+                raise errors.ModelUnavailable("The model is away. Bring it back.")
+            return await super().embed(texts, kind)
+
+    pipeline = replace(engine.pipeline, embedder=Away(dimensions=8))
+    async with asking(replace(engine, pipeline=pipeline)) as client:
+        response = await client.get("/ready")
+        assert response.status_code == 503
+        assert response.json()["reasons"] == ["The model is away. Bring it back."]
+        for _ in range(3):  # it is asked once a minute at most, as it may want money
+            assert (await client.get("/ready")).json() == {"ready": True, "reasons": []}
+    assert len(asked) == 2
 
 
 async def test_the_page_of_the_routes_asks_no_other_server(client: httpx.AsyncClient) -> None:

@@ -31,6 +31,7 @@ from rag_engine_api.limits import BodyLimit, Limits, Throttle
 from rag_engine_api.measuring import Inventory, Measured, templates_of
 from rag_engine_api.pages import describe_routes, show_console
 from rag_engine_api.problems import DESCRIBED, explain_errors
+from rag_engine_api.readiness import Checks
 from rag_engine_api.timing import Deadline
 from rag_engine_api.tracing import RequestIds
 
@@ -85,6 +86,7 @@ def create_app(
     app.state.keyring = keyring
     app.state.stopping = False
     app.state.inventory = Inventory(engine)
+    app.state.checks = Checks(engine)
     app.include_router(operations.router)
     app.include_router(measuring.router)
     for everywhere in (keys, workspaces):
