@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from rag_engine.errors import ConfigurationError
+from rag_engine.telemetry import events
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.session import Session, pass_session
 from rag_engine_cli.signals import INTERRUPTED, Signals
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from rag_engine.access import Access
     from rag_engine.engine import Engine
     from rag_engine_api.app import Admission
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -169,12 +173,15 @@ class _Service:
         terminal = self._session.terminal
         folder = self._session.settings.data_dir
         terminal.note(f"Serving {folder} at {address} (see {address}/docs).")
-        terminal.note(_ADMITTED[admission])
+        if admission in _ADMITTED:
+            terminal.note(_ADMITTED[admission])
+        else:
+            logger.warning(_OPEN, address, extra={"action": events.OPEN})
         terminal.note("Press Ctrl-C to stop.")
 
 
 _ADMITTED: Final = {
     "keys": "Who brings a key is let in.",
     "local": "Programs on this machine are let in without a key.",
-    "open": "WITHOUT A KEY: whoever reaches this address may read, change and delete everything.",
 }
+_OPEN: Final = "WITHOUT A KEY: whoever reaches %s may read, change and delete everything."

@@ -17,6 +17,7 @@ LOG_KEPT: Final = "log_not_shortened"
 DELETED: Final = "documents_deleted"
 OUTDATED_KEPT: Final = "outdated_kept"
 REQUEST: Final = "request_answered"
+OPEN: Final = "open_to_all"
 
 
 def version(action: str, version: Version) -> dict[str, object]:
