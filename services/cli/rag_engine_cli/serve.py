@@ -82,12 +82,7 @@ def serve(
         raise click.exceptions.Exit(run_anew(session.terminal.note))
     host = settings.api_host if host is None else host
     with listening(host, settings.api_port if port is None else port) as door:
-        service = _Service(session, door, workers=not no_workers, wanted=wanted)
-        with Signals() as signals, suppress(KeyboardInterrupt):
-            session.run(lambda engine: service.run(engine, signals))
-    if signals.received == signal.SIGINT:
-        session.terminal.note("Stopped.")
-        raise click.exceptions.Exit(INTERRUPTED)
+        _Service(session, door, workers=not no_workers, wanted=wanted).run()
 
 
 class _Service:
@@ -101,8 +96,15 @@ class _Service:
         self._workers = workers
         self._wanted = wanted
 
-    async def run(self, engine: Engine, signals: Signals) -> None:
-        """Serve until a signal comes or one of the two fails."""
+    def run(self) -> None:
+        """Serve until a signal comes or one of the two fails; Ctrl-C is an exit code of its own."""
+        with Signals() as signals, suppress(KeyboardInterrupt):
+            self._session.run(lambda engine: self._run(engine, signals))
+        if signals.received == signal.SIGINT:
+            self._session.terminal.note("Stopped.")
+            raise click.exceptions.Exit(INTERRUPTED)
+
+    async def _run(self, engine: Engine, signals: Signals) -> None:
         from rag_engine.access import Access
         from rag_engine.settings import listed
         from rag_engine_api.app import create_app
