@@ -1,4 +1,7 @@
-"""A browser and two servers for all tests of the console; each test has a workspace of its own."""
+"""A browser and a server for each file of tests of the console; each test has its own workspace.
+
+Not for all files: while it is open, Playwright's event loop runs, and no other test has one then.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +29,13 @@ class Visiting(Protocol):
     def __call__(self, **profile: object) -> AbstractContextManager[browsing.Visit]: ...
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with browsing.browser() as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A server without keys and without a language model."""
     with serving(tmp_path_factory.mktemp("console") / "data") as (_, client):

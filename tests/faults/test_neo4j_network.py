@@ -177,8 +177,8 @@ async def test_who_closes_does_not_wait_for_a_server_that_is_gone(
         proxy.heal()
         if not silent:
             proxy.open()
-    assert len(caplog.records) == 2
-    assert "bolt://" in caplog.text
+    ours = [one for one in caplog.messages if "bolt://" in one]  # the driver may add its own
+    assert len(ours) == 2
 
 
 # Cut in the middle
@@ -317,7 +317,7 @@ async def test_a_heartbeat_on_a_dead_connection_takes_another_in_time(
 
     async def beats() -> None:
         await workspace.queue.heartbeat(lease, 60.0)
-        proxy.break_at(COMMIT, Break.SWALLOW)
+        proxy.break_at(said("set_held"), Break.SWALLOW)
         with takes_at_most(30.0):
             await workspace.queue.heartbeat(lease, 60.0)
         assert proxy.sprung == 1
