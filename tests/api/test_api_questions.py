@@ -122,6 +122,9 @@ async def test_entities_are_listed_in_pages_and_searched_by_name(client: httpx.A
     assert {"Ada Brand", "Anton Berg"} <= {*names}
     found = (await client.get(place, params={"search": "berg", "limit": 1})).json()
     assert [(one["name"], one["mentions"]) for one in found["entities"]] == [("Anton Berg", 1)]
+    both = await client.get(place, params={"search": "ada", "after": "-1.2"})
+    assert both.status_code == 400
+    assert "Leave out" in both.json()["detail"]
     wrong = await client.get(place, params={"after": "x"})
     assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_request")
 

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, File, Form, Header, Query, Request, Uplo
 from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import TypeAdapter, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 
 from rag_engine.core.filters import Filter
@@ -55,7 +56,7 @@ _UNTRUSTED: Final = {
 }
 
 FilterQuery = Annotated[
-    str | None,
+    str | SkipJsonSchema[None],
     Query(description="Only documents that match, as JSON.", examples=['{"gte": {"year": 2024}}']),
 ]
 MetadataForm = Annotated[
@@ -191,7 +192,9 @@ async def patch(call: Calling, id: DocumentId, body: PatchBody) -> VersionBody:
 @router.get("/documents", dependencies=[READS])
 async def list_(
     call: Calling,
-    after: Annotated[str | None, Query(description="The `next` of the page before.")] = None,
+    after: Annotated[
+        str | SkipJsonSchema[None], Query(description="The `next` of the page before.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
     filter: FilterQuery = None,
 ) -> DocumentPage:
@@ -206,7 +209,7 @@ async def list_(
 async def versions(
     call: Calling,
     status: Annotated[
-        VersionStatus | None, Query(description="Only those that stand there.")
+        VersionStatus | SkipJsonSchema[None], Query(description="Only those that stand there.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
 ) -> VersionList:
@@ -283,7 +286,9 @@ async def delete_many(
     call: Calling,
     filter: FilterQuery = None,
     all: Annotated[bool, Query(description="Every document, waiting ones too.")] = False,
-    confirm: Annotated[int | None, Query(description="How many that will be.")] = None,
+    confirm: Annotated[
+        int | SkipJsonSchema[None], Query(description="How many that will be.")
+    ] = None,
 ) -> Deleted:
     """Delete the documents that match a filter, or all.
 
@@ -326,7 +331,9 @@ async def retry(call: Calling, id: DocumentId) -> VersionBody:
     return VersionBody.of(await call.engine.retry(id, call.workspace))
 
 
-def _unseen(newest: Newest, last_event_id: Annotated[str | None, Header()] = None) -> None:
+def _unseen(
+    newest: Newest, last_event_id: Annotated[str | SkipJsonSchema[None], Header()] = None
+) -> None:
     """One who has seen the end is told, without a body, not to come back."""
     if newest.status not in UNFINISHED and last_event_id == _state(newest):
         raise HTTPException(204)
@@ -342,7 +349,7 @@ async def events(
     request: Request,
     call: Calling,
     first: Newest,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: Annotated[str | SkipJsonSchema[None], Header()] = None,
 ) -> AsyncIterator[ServerSentEvent]:
     """What happens to the newest version of a document, until it comes to its end.
 

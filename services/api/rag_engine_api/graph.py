@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from rag_engine.core.edits import Alias, Edit, Fact, Suppression
 from rag_engine_api.admission import READS, WRITES
@@ -107,9 +108,12 @@ class Changes(Body):
 async def entities(
     call: Calling,
     search: Annotated[
-        str | None, Query(description="Part of a name, or what one means.", examples=["Ada"])
+        str | SkipJsonSchema[None],
+        Query(description="Part of a name, or what one means.", examples=["Ada"]),
     ] = None,
-    after: Annotated[str | None, Query(description="The `next` of the page before.")] = None,
+    after: Annotated[
+        str | SkipJsonSchema[None], Query(description="The `next` of the page before.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
     filter: FilterQuery = None,
 ) -> EntityList:

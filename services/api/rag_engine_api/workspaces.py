@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from rag_engine.errors import Conflict
 from rag_engine_api.admission import ADMINISTERS, KnownKey
@@ -54,7 +55,7 @@ async def create(engine: ServingEngine, body: WorkspaceBody) -> WorkspaceBody:
 async def delete(
     engine: ServingEngine,
     workspace: str,
-    confirm: Annotated[str | None, Query(description="Its name once more.")] = None,
+    confirm: Annotated[str | SkipJsonSchema[None], Query(description="Its name once more.")] = None,
 ) -> DeletedWorkspace:
     """Delete a workspace with all it holds, for good.
 

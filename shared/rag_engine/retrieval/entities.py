@@ -46,7 +46,13 @@ async def entity_page(
     limit: int,
     filter: Filter | None,
 ) -> EntityPage:
-    """A page of the visible entities; with `search` those that it may mean."""
+    """A page of the visible entities; with `search` those that it may mean.
+
+    Raises:
+        InvalidRequest: `search` names nothing, `after` is none of ours, or both were given.
+    """
+    if search is not None and after is not None:
+        raise InvalidRequest("What is searched for comes in one page. Leave out `after`.")
     if search is not None:
         return await search_entities(reader, search, embedder, limit=limit, filter=filter)
     return await list_entities(reader, embedder.dimensions, after=after, limit=limit, filter=filter)
