@@ -182,7 +182,9 @@ def test_another_file_of_the_same_name_replaces_when_that_is_said(
     (tmp_path / "farne.md").write_text("# Farne\n\nThe lighthouse fell into the sea.")
     page.set_input_files("#files", tmp_path / "farne.md")
     expect(page.locator(".row")).to_contain_text("There is another document of that name.")
-    page.get_by_role("button", name="Replace it").click()
+    with page.expect_response(lambda one: one.request.method == "POST" and one.status == 202):
+        page.get_by_role("button", name="Replace it").click()
+    visit.wait_for("farne.md")
     expect(page.locator(".row")).to_contain_text("1 passage")
     text = visit.client.get(visit.place("documents/farne.md/text")).text
     assert "fell into the sea" in text
