@@ -186,7 +186,7 @@ BREAKS = (
         promise="filter_sound",
         says="facts written by hand pass every filter",
         file="shared/rag_engine/core/edits.py",
-        old="    if any(_names_facts(leaf) for leaf in _leaves(filter_)):\n",
+        old="    if any(_names_facts(leaf) for leaf in leaves(filter_)):\n",
         new="    if filter_ is not None:\n",
     ),
     Break(
