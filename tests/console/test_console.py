@@ -179,6 +179,7 @@ def test_another_file_of_the_same_name_replaces_when_that_is_said(
 ) -> None:
     visit.put("farne.md", FARNE)
     page = visit.open("documents")
+    expect(page.locator(".row")).to_contain_text("1 passage")
     (tmp_path / "farne.md").write_text("# Farne\n\nThe lighthouse fell into the sea.")
     page.set_input_files("#files", tmp_path / "farne.md")
     expect(page.locator(".row")).to_contain_text("There is another document of that name.")

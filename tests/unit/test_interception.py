@@ -250,7 +250,9 @@ def test_statements_are_told_apart_whatever_their_values(
     tmp_path: Path, statements: Mapping[str, str]
 ) -> None:
     crash = CrashPoints()
-    with closing(crash.connecting(connections.connect, statements)(tmp_path / "f")) as connection:
+    with closing(
+        crash.connecting(connections.connect, statements)(tmp_path / "f", create=True)
+    ) as connection:
         migrate(connection, tmp_path / "f")
         crash.reached.clear()
         connection.execute("BEGIN IMMEDIATE")

@@ -114,8 +114,12 @@ class SqliteControl:
             return self._opened[name].workspace
 
     async def _is_there(self, name: str, known: _Opened) -> bool:
-        """Whether a file that was not found is still meant; else what was opened is let go."""
-        if await self._listed(SQL["numbered_workspace"], name, known.number):
+        """Whether a file that was not found is still meant; else what was opened is let go.
+
+        Who deletes a workspace leaves the list: where that is gone too, the folder was moved.
+        """
+        moved = not await asyncio.to_thread(self._listing.exists)
+        if moved or await self._listed(SQL["numbered_workspace"], name, known.number):
             return True
         del self._opened[name]
         await asyncio.to_thread(known.handle.rest)
