@@ -18,7 +18,7 @@ from rag_engine.access import Access
 from rag_engine.core.keys import Key
 from rag_engine.core.keys import Scope as Permission
 from rag_engine.errors import RagEngineError
-from rag_engine_api.problems import place_of, problem, problem_of, respond
+from rag_engine_api.problems import own_problem, place_of, problem_of, respond
 
 _OPEN: Final = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
 """What is for everybody: it tells nothing of what is stored."""
@@ -49,12 +49,12 @@ class AskForKeys:
             await respond(place_of(scope), problem_of(error))(scope, receive, send)
             return
         if key is None:
-            refusal = problem(401, "unauthorized", _UNKNOWN if token else _MISSING)
+            refusal = own_problem(HTTPStatus.UNAUTHORIZED, _UNKNOWN if token else _MISSING)
             how = {"WWW-Authenticate": "Bearer"}
             await respond(place_of(scope), refusal, how)(scope, receive, send)
             return
         if _uploads(headers) and not key.may(Permission.WRITE):
-            refusal = problem(403, "forbidden", _refusal(key, Permission.WRITE, None))
+            refusal = own_problem(HTTPStatus.FORBIDDEN, _refusal(key, Permission.WRITE, None))
             await respond(place_of(scope), refusal)(scope, receive, send)
             return
         scope.setdefault("state", {})["key"] = key

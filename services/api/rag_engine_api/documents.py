@@ -45,7 +45,7 @@ from rag_engine_api.timing import UNTIMED
 
 router = APIRouter(tags=["documents"])
 
-LARGEST_PAGE: Final = 1_000
+_LARGEST_PAGE: Final = 1_000
 _EVENT_SECONDS: Final = 0.3
 _METADATA: Final = TypeAdapter(MetadataBody)
 
@@ -59,6 +59,10 @@ FilterQuery = Annotated[
     str | SkipJsonSchema[None],
     Query(description="Only documents that match, as JSON.", examples=['{"gte": {"year": 2024}}']),
 ]
+AfterQuery = Annotated[
+    str | SkipJsonSchema[None], Query(description="The `next` of the page before.")
+]
+LimitQuery = Annotated[int, Query(ge=1, le=_LARGEST_PAGE)]
 MetadataForm = Annotated[
     str, Form(description="A JSON object, for all files.", examples=['{"year": 2024}'])
 ]
@@ -192,10 +196,8 @@ async def patch(call: Calling, id: DocumentId, body: PatchBody) -> VersionBody:
 @router.get("/documents", dependencies=[READS])
 async def list_(
     call: Calling,
-    after: Annotated[
-        str | SkipJsonSchema[None], Query(description="The `next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
+    after: AfterQuery = None,
+    limit: LimitQuery = 100,
     filter: FilterQuery = None,
 ) -> DocumentPage:
     """The documents that answer, in the order of their ids."""
@@ -211,7 +213,7 @@ async def versions(
     status: Annotated[
         VersionStatus | SkipJsonSchema[None], Query(description="Only those that stand there.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
+    limit: LimitQuery = 100,
 ) -> VersionList:
     """The newest version of each document, the latest requested first: what the workers do."""
     queue = (await call.engine.workspace(call.workspace)).queue
@@ -308,7 +310,7 @@ async def _ids(call: Call, filter: Filter | None) -> list[str]:
     found, after = set[str](), None
     while True:
         page = await call.engine.documents(
-            call.workspace, after=after, limit=LARGEST_PAGE, filter=filter
+            call.workspace, after=after, limit=_LARGEST_PAGE, filter=filter
         )
         found |= {one.id for one in page.documents}
         if (after := page.next) is None:

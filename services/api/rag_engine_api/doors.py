@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rag_engine_api.problems import place_of, problem, respond
+from rag_engine_api.problems import own_problem, place_of, respond
 
 _LOCAL: Final = "localhost"
 _PASSED_ON: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -63,7 +64,7 @@ class LocalOnly:
         ):
             await self._app(scope, receive, send)
             return
-        body = problem(403, "forbidden", refusal)
+        body = own_problem(HTTPStatus.FORBIDDEN, refusal)
         await respond(place_of(scope), body)(scope, receive, send)
 
 

@@ -12,7 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 from rag_engine.core.edits import Alias, Edit, Fact, Suppression
 from rag_engine_api.admission import READS, WRITES
 from rag_engine_api.calls import Calling, filter_in_query
-from rag_engine_api.documents import LARGEST_PAGE, FilterQuery
+from rag_engine_api.documents import AfterQuery, FilterQuery, LimitQuery
 from rag_engine_api.schemas import (
     Body,
     NeighbourhoodBody,
@@ -24,6 +24,8 @@ from rag_engine_api.schemas import (
 )
 
 router = APIRouter(tags=["graph"])
+
+NameQuery = Annotated[str, Query(min_length=1, description="Case and spacing do not matter.")]
 
 
 class AliasBody(Body):
@@ -111,10 +113,8 @@ async def entities(
         str | SkipJsonSchema[None],
         Query(description="Part of a name, or what one means.", examples=["Ada"]),
     ] = None,
-    after: Annotated[
-        str | SkipJsonSchema[None], Query(description="The `next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 100,
+    after: AfterQuery = None,
+    limit: LimitQuery = 100,
     filter: FilterQuery = None,
 ) -> EntityList:
     """The entities that most passages mention, or with `search` those that come closest to a name."""
@@ -127,7 +127,7 @@ async def entities(
 @router.get("/graph/entity", dependencies=[READS])
 async def entity(
     call: Calling,
-    name: Annotated[str, Query(min_length=1, description="Case and spacing do not matter.")],
+    name: NameQuery,
     filter: FilterQuery = None,
 ) -> NeighbourhoodBody:
     """An entity with where it is mentioned and what it is joined to."""
@@ -138,7 +138,7 @@ async def entity(
 @router.get("/graph/network", dependencies=[READS])
 async def network(
     call: Calling,
-    name: Annotated[str, Query(min_length=1, description="Case and spacing do not matter.")],
+    name: NameQuery,
     limit: Annotated[int, Query(ge=1, le=100, description="Neighbours at most.")] = 24,
     filter: FilterQuery = None,
 ) -> NetworkBody:

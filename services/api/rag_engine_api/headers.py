@@ -7,6 +7,8 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rag_engine_api.responses import as_it_begins
+
 _UNLESS_SAID: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -28,12 +30,10 @@ class WaryHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        await self._app(scope, receive, as_it_begins(send, _complete))
 
-        async def wary(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _UNLESS_SAID.items():
-                    headers.setdefault(name, value)
-            await send(message)
 
-        await self._app(scope, receive, wary)
+def _complete(start: Message) -> None:
+    headers = MutableHeaders(scope=start)
+    for name, value in _UNLESS_SAID.items():
+        headers.setdefault(name, value)

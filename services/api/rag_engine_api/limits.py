@@ -20,9 +20,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag_engine.settings import Settings
-from rag_engine.telemetry import metrics
 from rag_engine_api.doors import is_loopback
-from rag_engine_api.problems import OWN_CODES, place_of, problem, respond
+from rag_engine_api.problems import own_problem, place_of, respond
 from rag_engine_api.timing import within
 
 _UNLIMITED: Final = frozenset({"/health", "/ready", "/metrics"})
@@ -63,13 +62,6 @@ def limits_of(settings: Settings) -> Limits:
         requests_per_key=settings.api_max_requests_per_key,
         requests_per_minute=settings.api_requests_per_minute,
     )
-
-
-def refused(status: HTTPStatus, detail: str, *, retryable: bool = True) -> dict[str, object]:
-    """A problem that bounds load, counted as one."""
-    code = OWN_CODES[status]
-    metrics.REFUSED.labels(code).inc()
-    return problem(status, code, detail, retryable=retryable)
 
 
 class Throttle:
@@ -122,7 +114,7 @@ class Throttle:
                 f"{self._limits.requests} requests are being answered already. Come back when "
                 "Retry-After says, or raise RAG_API_MAX_REQUESTS."
             )
-            return refused(HTTPStatus.SERVICE_UNAVAILABLE, detail), _SOON_SECONDS
+            return own_problem(HTTPStatus.SERVICE_UNAVAILABLE, detail), _SOON_SECONDS
         if not caller:
             return None
         if self._under_way[caller] >= self._limits.requests_per_key:
@@ -130,7 +122,7 @@ class Throttle:
                 f"{self._limits.requests_per_key} requests of yours are being answered already. "
                 "Wait for one of them, or raise RAG_API_MAX_REQUESTS_PER_KEY."
             )
-            return refused(HTTPStatus.TOO_MANY_REQUESTS, detail), _SOON_SECONDS
+            return own_problem(HTTPStatus.TOO_MANY_REQUESTS, detail), _SOON_SECONDS
         if self._rate is not None and not await self._window.hit(self._rate, caller):
             detail = (
                 f"You have sent {self._rate.amount} requests within a minute. Come back when "
@@ -138,7 +130,7 @@ class Throttle:
             )
             window = await self._window.get_window_stats(self._rate, caller)
             seconds = max(1, math.ceil(window.reset_time - time.time()))
-            return refused(HTTPStatus.TOO_MANY_REQUESTS, detail), seconds
+            return own_problem(HTTPStatus.TOO_MANY_REQUESTS, detail), seconds
         return None
 
 
@@ -172,7 +164,7 @@ class BodyLimit:
             return
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > self._limits.body_bytes:
-            body = refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_long, retryable=False)
+            body = own_problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_long)
             await respond(place_of(scope), body)(scope, receive, send)
             return
         await self._app(scope, _Body(receive, self._limits, self._too_long).receive, send)
@@ -206,7 +198,6 @@ class _Body:
         self._taken += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         if self._taken > self._limits.body_bytes:
-            refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_long)
             raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_long)
         late = time.monotonic() - self._began - self._limits.body_seconds
         if not self._whole and self._taken < late * _SLOWEST:
@@ -218,5 +209,4 @@ class _Body:
             f"Nothing came for {self._limits.body_seconds:g} s, or less than {_SLOWEST:,} bytes a "
             "second for longer. Send it again over a better line, or raise RAG_API_BODY_SECONDS."
         )
-        refused(HTTPStatus.REQUEST_TIMEOUT, detail)
         return HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail, {"Connection": "close"})

@@ -20,6 +20,7 @@ from rag_engine.errors import RagEngineError
 from rag_engine.ports.queue import Census
 from rag_engine.telemetry import events, metrics
 from rag_engine_api.admission import READS
+from rag_engine_api.responses import as_it_begins
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ _UNMATCHED: Final = "unmatched"
 _UNANSWERED: Final = "none"  # in place of a status: the client went away before there was one
 _FRESH_SECONDS: Final = 15.0
 _PATIENCE_SECONDS: Final = 5.0
+_UNKNOWN: Final = float("nan")
 
 Templates = Mapping[tuple[Any, frozenset[str]], str]
 """The template of each route's path, by its endpoint and the names of its parameters."""
@@ -69,15 +71,13 @@ class Measured:
             return
         began, path, status = self._clock(), scope["path"], _UNANSWERED
 
-        async def seen(message: Message) -> None:
+        def see(start: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = str(message["status"])
-            await send(message)
+            status = str(start["status"])
 
         try:
             with metrics.REQUESTS_UNDER_WAY.track_inprogress():
-                await self._app(scope, receive, seen)
+                await self._app(scope, receive, as_it_begins(send, see))
         except Exception:
             status = "500"
             raise
@@ -139,27 +139,17 @@ class Inventory:
 
 
 def _show(found: list[Census] | None) -> None:
-    unknown = float("nan")
-    counts = {"workspaces": unknown, "pending": unknown, "running": unknown, "age": unknown}
-    held = {"documents": unknown, "chunks": unknown}
-    if found is not None:
-        counts = {
-            "workspaces": len(found),
-            "pending": sum(one.pending for one in found),
-            "running": sum(one.running for one in found),
-            "age": max((one.oldest_seconds for one in found), default=0.0),
-        }
-        held = {
-            "documents": sum(one.indexed for one in found),
-            "chunks": sum(one.chunks for one in found),
-        }
+    def total(of: Callable[[Census], int]) -> float:
+        return _UNKNOWN if found is None else sum(map(of, found))
+
     metrics.STORE_UP.set(found is not None)
-    metrics.WORKSPACES.set(counts["workspaces"])
-    metrics.QUEUE.labels("pending").set(counts["pending"])
-    metrics.QUEUE.labels("running").set(counts["running"])
-    metrics.QUEUE_AGE.set(counts["age"])
-    for kind, count in held.items():
-        metrics.HELD.labels(kind).set(count)
+    metrics.WORKSPACES.set(total(lambda one: 1))
+    metrics.QUEUE.labels("pending").set(total(lambda one: one.pending))
+    metrics.QUEUE.labels("running").set(total(lambda one: one.running))
+    ages = (_UNKNOWN,) if found is None else (one.oldest_seconds for one in found)
+    metrics.QUEUE_AGE.set(max(ages, default=0.0))
+    metrics.HELD.labels("documents").set(total(lambda one: one.indexed))
+    metrics.HELD.labels("chunks").set(total(lambda one: one.chunks))
 
 
 class _Exposition(Response):

@@ -22,6 +22,7 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from rag_engine import errors
+from rag_engine.telemetry import metrics
 from rag_engine_api.tracing import HEADER
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,9 @@ _PASSING: Final = frozenset(
     }
 )
 
+_BOUNDING: Final = _PASSING | {HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
+"""What is refused to bound load, and counted."""
+
 _RETRY_SECONDS: Final = 2
 
 
@@ -118,6 +122,14 @@ def problem(
         "retryable": retryable,
         **more,
     }
+
+
+def own_problem(status: HTTPStatus, detail: str, **more: object) -> dict[str, Any]:
+    """What HTTP itself refuses, as JSON; what bounds load is counted."""
+    code = OWN_CODES.get(status, status.name.lower())
+    if status in _BOUNDING:
+        metrics.REFUSED.labels(code).inc()
+    return problem(status, code, detail, retryable=status in _PASSING, **more)
 
 
 def problem_of(error: errors.RagEngineError) -> dict[str, Any]:
@@ -174,15 +186,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.NO_CONTENT:
         return Response(status_code=status)
-    code = OWN_CODES.get(status, status.name.lower())
     detail = str(error.detail)
     if detail == status.phrase:
         detail = _EXPLAINED.get(status, f"{detail}. See /docs for what there is.")
     headers = dict(error.headers or {})
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = _allowed(request)
-    body = problem(status, code, detail, retryable=status in _PASSING)
-    return _told(request, body, headers)
+    return _told(request, own_problem(status, detail), headers)
 
 
 def _allowed(request: Request) -> str:
@@ -206,7 +216,7 @@ async def _malformed(request: Request, error: Exception) -> JSONResponse:
     ]
     first = found[0]
     detail = f"{'.'.join(first['where'])}: {first['message']}. See /docs for what is understood."
-    return _told(request, problem(422, OWN_CODES[HTTPStatus(422)], detail, errors=found))
+    return _told(request, own_problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=found))
 
 
 async def _internal(request: Request, error: Exception) -> JSONResponse:
@@ -215,7 +225,7 @@ async def _internal(request: Request, error: Exception) -> JSONResponse:
     logger.error("Request %s broke: %s %r (%s)", id, request.method, request.url.path, what)
     detail = f"Something went wrong inside RAG Engine. The log says more, under request {id}."
     # This goes out past all middleware, that which names requests included.
-    return _told(request, problem(500, OWN_CODES[HTTPStatus(500)], detail), {HEADER: id})
+    return _told(request, own_problem(HTTPStatus.INTERNAL_SERVER_ERROR, detail), {HEADER: id})
 
 
 def explain_errors(app: FastAPI) -> None:

@@ -13,10 +13,11 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from fastapi import Depends, Request
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rag_engine.telemetry import metrics
-from rag_engine_api.problems import OWN_CODES, as_openai, for_openai, place_of, problem, respond
+from rag_engine_api.problems import as_openai, for_openai, own_problem, place_of, respond
+from rag_engine_api.responses import as_it_begins
 
 T = TypeVar("T")
 
@@ -67,13 +68,11 @@ class Deadline:
 
     async def _say(self, scope: Scope, course: _Course) -> None:
         """Tell the client, unless its response is one that can only break off."""
-        code = OWN_CODES[_STATUS]
-        metrics.REFUSED.labels(code).inc()
         detail = (
             f"It took longer than {self._seconds:g} s and was given up. Ask for less, try again "
             "later, or raise RAG_API_REQUEST_SECONDS."
         )
-        body = problem(_STATUS, code, detail, retryable=True)
+        body = own_problem(_STATUS, detail)
         path = place_of(scope)
         if not course.started:
             await respond(path, body, _RETRY)(scope, course.receive, course.send)
@@ -103,7 +102,7 @@ class _Course:
 
     def __init__(self, receive: Receive, send: Send, seconds: float) -> None:
         self._receive = receive
-        self._send = send
+        self.send = as_it_begins(send, self._begin)
         self._seconds = seconds
         self._leaving: asyncio.Task[Message] | None = None
         self._whole = False
@@ -119,12 +118,9 @@ class _Course:
                 self.limit.reschedule(asyncio.get_running_loop().time() + self._seconds)
         return message
 
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.started = True
-            headers = dict(message.get("headers", ()))
-            self.streams = b"event-stream" in headers.get(b"content-type", b"")
-        await self._send(message)
+    def _begin(self, start: Message) -> None:
+        self.started = True
+        self.streams = "event-stream" in Headers(scope=start).get("content-type", "")
 
     def watch(self) -> None:
         """End when the client goes away before there is a response."""

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag_engine.telemetry.logging import REQUEST_ID
+from rag_engine_api.responses import as_it_begins
 
 HEADER: Final = "X-Request-ID"
 
@@ -31,13 +32,11 @@ class RequestIds:
         id = brought if _USABLE.fullmatch(brought) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = id
 
-        async def named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = id
-            await send(message)
+        def name(start: Message) -> None:
+            MutableHeaders(scope=start)[HEADER] = id
 
         token = REQUEST_ID.set(id)
         try:
-            await self._app(scope, receive, named)
+            await self._app(scope, receive, as_it_begins(send, name))
         finally:
             REQUEST_ID.reset(token)
