@@ -12,6 +12,7 @@ import click
 
 from rag_engine.core.models import Document, Version, VersionStatus
 from rag_engine.errors import NotFound
+from rag_engine_cli.asking import agreed, check_askable
 from rag_engine_cli.named import named, resolve
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.plan import ALL, unfinished
@@ -311,15 +312,14 @@ def delete(session: Session, names: tuple[str, ...], yes: bool) -> None:
     Example:
       rag-engine documents delete minutes.docx --yes
     """
-    if not yes and not sys.stdin.isatty():
-        raise click.UsageError("Nobody can be asked here. Add --yes to delete without asking.")
+    check_askable("delete", yes=yes)
     versions = session.run(lambda engine: named(engine, session.workspace, names))
     if not yes:
         for version in versions:
             session.terminal.note(f"  {version.document_id}")
-        if not click.confirm(f"Delete {plural(len(versions), 'document')}?", err=True):
-            session.terminal.note("Nothing was deleted.")
-            return
+    question = f"Delete {plural(len(versions), 'document')}?"
+    if not agreed(session.terminal, question, otherwise="Nothing was deleted.", yes=yes):
+        return
     ids = [version.document_id for version in versions]
     count = session.run(lambda engine: engine.delete(ids, session.workspace))
     session.terminal.record({"deleted": ids})

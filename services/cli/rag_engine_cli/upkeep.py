@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from rag_engine_cli.asking import agreed, check_askable
 from rag_engine_cli.session import Session
 from rag_engine_cli.terminal import Terminal, plural
 
@@ -89,14 +89,12 @@ def _conclude(terminal: Terminal, found: Counter[str]) -> None:
 
 def repair(session: Session, *, yes: bool) -> int:
     """Repair what can be repaired, and return how many damages are left."""
-    if not yes and not sys.stdin.isatty():
-        raise click.UsageError("Nobody can be asked here. Add --yes to repair without asking.")
+    check_askable("repair", yes=yes)
     question = (
         "Repair the data folder? Stop workers, `sync --watch` and servers first: a file that one has "
         "open cannot be replaced."
     )
-    if not yes and not click.confirm(question, err=True):
-        session.terminal.note("Nothing was repaired.")
+    if not agreed(session.terminal, question, otherwise="Nothing was repaired.", yes=yes):
         return 0
     repaired = session.run(lambda engine: _repair(engine, session))
     terminal = session.terminal

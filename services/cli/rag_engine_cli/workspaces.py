@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from rag_engine.core.models import UNFINISHED, VersionStatus
+from rag_engine_cli.asking import agreed, check_askable
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.plan import ALL
 from rag_engine_cli.session import Session, pass_session
@@ -107,12 +107,10 @@ def delete(session: Session, name: str, yes: bool) -> None:
     Example:
       rag-engine workspaces delete contracts --yes
     """
-    if not yes and not sys.stdin.isatty():
-        raise click.UsageError("Nobody can be asked here. Add --yes to delete without asking.")
+    check_askable("delete", yes=yes)
     count = session.run(lambda engine: engine.stats(name)).documents
     question = f"Delete the workspace {name!r} with {plural(count, 'document')}?"
-    if not yes and not click.confirm(question, err=True):
-        session.terminal.note("Nothing was deleted.")
+    if not agreed(session.terminal, question, otherwise="Nothing was deleted.", yes=yes):
         return
     session.run(lambda engine: engine.delete_workspace(name))
     session.terminal.record({"deleted": name, "documents": count})
