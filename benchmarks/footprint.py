@@ -40,6 +40,12 @@ class Sample:
     p95_ms: float | None
 
 
+def resident_mb(pid: int | str = "self") -> float:
+    """Memory of a process, in MB."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / _MB
+
+
 class Footprint:
     """Measurements of this process and of a data folder."""
 

@@ -23,7 +23,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import re
 import signal
 import subprocess
@@ -37,6 +36,7 @@ from typing import Any, Final
 
 import httpx
 import numpy as np
+from footprint import resident_mb
 from generated import Corpus, Shape, fill
 from machine import machine
 
@@ -93,8 +93,7 @@ class Served:
 
     def memory(self) -> float:
         """What the server holds, in MB."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text("utf-8").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return resident_mb(self.pid)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from footprint import resident_mb
 from generated import Corpus, Shape, add, fill
 from machine import machine
 from servers import Server, serving
@@ -189,7 +190,7 @@ def measure_server(home: Path) -> list[Row]:
     store = home / "data/databases/neo4j"
     indexes = store / "schema"
     return [
-        {"what": "memory of the server, MB", "value": _resident(pid)},
+        {"what": "memory of the server, MB", "value": resident_mb(pid)},
         {"what": "store without indexes, MB", "value": _size(store) - _size(indexes)},
         {"what": "indexes, MB", "value": _size(indexes)},
         {"what": "of these, vector and full-text, MB", "value": _lucene(indexes)},
@@ -208,12 +209,6 @@ def _lucene(indexes: Path) -> float:
         if one.is_dir() and one.name.startswith(("vector", "fulltext"))
     ]
     return sum(_size(one) for one in kinds)
-
-
-def _resident(pid: int | str = "self") -> float:
-    """Memory of a process, in megabytes."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _opened_in_a_fresh_process(address: Address) -> Row:
@@ -238,7 +233,7 @@ async def first_answer(address: Address) -> Row:
     control = Neo4jControl(address, model=MODEL, dimensions=DIMENSIONS)
     began = time.perf_counter()
     workspace = await control.open("default")
-    before = _resident()
+    before = resident_mb()
     async with workspace.store.snapshot() as reader:
         await ask(reader, question(Corpus(ADDED, seed=99)), None)
     seconds = time.perf_counter() - began
@@ -246,7 +241,7 @@ async def first_answer(address: Address) -> Row:
     row = {
         "seconds": seconds,
         "before_mb": before,
-        "held_mb": _resident() - before,
+        "held_mb": resident_mb() - before,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
     }
     await control.aclose()
