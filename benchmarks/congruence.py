@@ -26,7 +26,7 @@ import numpy as np
 from machine import machine
 from quality import PlainText
 from question_sets import Passage, QuestionSet, read
-from servers import serving
+from servers import serving, vectors_indexed
 
 from rag_engine import Engine, build, load_settings
 from rag_engine.adapters.neo4j import Address, Neo4jControl
@@ -105,9 +105,7 @@ async def index_recall(
     engine: Engine, connection: Connection, namespace: str, vectors: Vectors
 ) -> float:
     """Share of the nearest ten of an exact search that Neo4j's vector index finds."""
-    text = "MATCH (w:Workspace {namespace: $namespace}) RETURN w.number AS number"
-    [row] = await connection.run(text, namespace=namespace)
-    await connection.run("CALL db.awaitIndexes(300)")
+    name = await vectors_indexed(connection, namespace)
     shares = []
     async with (await engine.workspace()).store.snapshot() as reader:
         for vector, hits in zip(
@@ -116,7 +114,7 @@ async def index_recall(
             rows = await connection.run(
                 "CALL db.index.vector.queryNodes($name, $k, $vector) YIELD node "
                 "RETURN node.id AS id",
-                name=f"rag_chunks_w{row['number']}",
+                name=name,
                 k=K,
                 vector=vector.tolist(),
             )

@@ -30,7 +30,7 @@ from typing import Any, Final
 from footprint import resident_mb
 from generated import Corpus, Shape, add, fill
 from machine import machine
-from servers import Server, serving
+from servers import Server, serving, vectors_indexed
 from speed import ask, measure_queries, question, timed
 
 from rag_engine.adapters.neo4j import Address, Neo4jControl
@@ -101,7 +101,7 @@ async def _filled(address: Address, documents: int) -> list[Row]:
     await control.open("default")
     await control.aclose()
     connection = Connection(replace(address, transaction_seconds=3600.0))
-    await connection.run("CALL db.awaitIndexes(3600)")
+    await vectors_indexed(connection, "")
     await connection.aclose()
     if documents - there < 50:
         return []
@@ -154,10 +154,7 @@ async def measure_writes(workspace: Workspace, counted: Counted) -> list[Row]:
 async def measure_index(address: Address, workspace: Workspace) -> list[Row]:
     """Share of the nearest 10 of an exact search that Neo4j's own vector index finds."""
     connection = Connection(address)
-    number = await connection.run(
-        "MATCH (w:Workspace {namespace: '', name: 'default'}) RETURN w.number AS number"
-    )
-    name = f"rag_chunks_w{number[0]['number']}"
+    name = await vectors_indexed(connection, "")
     corpus = Corpus(ADDED, seed=5)
     found = 0
     spent: list[float] = []

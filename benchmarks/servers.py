@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from rag_engine.adapters.neo4j import Address
+from rag_engine.adapters.neo4j.connection import Connection
 
 SCRIPT: Final = Path(__file__).parents[1] / "tests/support/neo4j/neo4j-server"
 PASSWORD: Final = "not-a-secret"  # noqa: S105 - of a server that listens on this machine only
@@ -47,3 +49,15 @@ def serving(version: str, home: Path, *, port: int, heap: str, pagecache: str) -
         yield Server(address=address, home=home)
     finally:
         subprocess.run([SCRIPT, "stop", "--home", home], check=True)
+
+
+async def vectors_indexed(connection: Connection, namespace: str) -> str:
+    """The name of the vector index of a namespace's one workspace, once it has all there is."""
+    [row] = await connection.run(
+        "MATCH (w:Workspace {namespace: $namespace}) RETURN w.number AS number", namespace=namespace
+    )
+    marked = f"MATCH (c:Marked_w{row['number']}) RETURN count(c) AS count"
+    while (await connection.run(marked))[0]["count"]:  # noqa: ASYNC110
+        await asyncio.sleep(0.2)
+    await connection.run("CALL db.awaitIndexes(3600)")
+    return f"rag_chunks_w{row['number']}"

@@ -20,6 +20,7 @@ import places
 from rag_engine.adapters.neo4j import Neo4jControl, arrivals, connection, outdated
 from rag_engine.adapters.neo4j.connection import Connection
 from rag_engine.adapters.neo4j.migrations import LATEST, migrate
+from rag_engine.adapters.neo4j.store import Neo4jStore
 from rag_engine.core.edits import Alias
 from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Extraction, Mention, Stage, VersionStatus
@@ -551,6 +552,8 @@ async def test_the_queries_for_people_say_something(
     newest = "MATCH (w:Workspace) RETURN w.number AS number ORDER BY number DESC LIMIT 1"
     [row] = await database.run(newest)
     number = row["number"]
+    assert isinstance(workspace.store, Neo4jStore)
+    await workspace.store.indexing.settle()
     await database.run("CALL db.awaitIndexes(60)")
     for query in queries:
         mine = query.replace("W1", f"W{number}").replace("_w1", f"_w{number}")

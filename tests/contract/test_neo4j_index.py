@@ -6,14 +6,16 @@ what is measured (docs/explanation/neo4j.md).
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import places
-from rag_engine.adapters.neo4j import distant
+from rag_engine.adapters.neo4j import distant, indexing
 from rag_engine.adapters.neo4j.connection import Connection
+from rag_engine.adapters.neo4j.store import Neo4jStore
 from rag_engine.core.filters import In
 from rag_engine.core.vectors import canonical
 from rag_engine.errors import StoreUnavailable
@@ -23,20 +25,31 @@ from rag_engine.testing.search_contract import SearchContract
 from rag_engine.testing.store_contract import A2, A, B
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from rag_engine.ports.storage import Control, Workspace
 
 LIMIT = 3
+HOUR = 3600.0
 
 
-@pytest.fixture
+@pytest.fixture(params=["indexed at once", "not indexed yet"])
 async def control(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> AsyncIterator[places.Neo4jPlace]:
     """Workspaces that are searched through Neo4j's index, whatever is in them."""
     monkeypatch.setattr(distant, "_FEW", 0)
+    monkeypatch.setattr(indexing, "_PAUSE", HOUR)
+    if request.param == "indexed at once":
+        write = Neo4jStore._shown
+
+        async def indexed(self: Neo4jStore, work: Any) -> Any:
+            result = await write(self, work)
+            await self.indexing.settle()
+            return result
+
+        monkeypatch.setattr(Neo4jStore, "_shown", indexed)
     place = _place(tmp_path, exact_chunks=0)
     yield place
     await _forget_indexes(place)
@@ -96,6 +109,11 @@ def _numbered(number: int) -> Draft:
     return Draft(id=f"d{number}", passages=(Passage(text=f"text {number}"),))
 
 
+def _indexing_of(workspace: Workspace) -> indexing.Indexing:
+    assert isinstance(workspace.store, Neo4jStore)
+    return workspace.store.indexing
+
+
 async def _is_exact(workspace: Workspace) -> bool:
     """Whether the workspace is searched exactly; it finds all it has either way."""
     async with workspace.store.snapshot() as reader:
@@ -121,6 +139,7 @@ async def test_what_a_filter_leaves_of_the_index_is_filled_up(
         id="far", passages=tuple(_at(vectors[row]) for row in order[40:]), metadata={"far": True}
     )
     await ingest(limited_workspace, near, far)
+    await _indexing_of(limited_workspace).settle()
     async with limited_workspace.store.snapshot() as reader:
         assert not reader.exact
         [hits] = await reader.search_dense("chunk", query, 5, filter=In("far", (True,)))
@@ -163,12 +182,99 @@ async def test_what_is_removed_for_good_while_it_is_searched_makes_the_question_
     async def too_late(self: Connection, query: str, /, **given: Any) -> Any:
         rows = await run(self, query, **given)
         if query == "nearest_chunks":
-            rows = [
-                {**row, "found": [{**one, "vector": None} for one in row["found"]]} for row in rows
-            ]
+            for one in (*rows[0]["found"], *rows[0]["marked"]):
+                one["vector"] = None
         return rows
 
     async with limited_workspace.store.snapshot() as reader:
         monkeypatch.setattr(Connection, "run", too_late)
         with pytest.raises(StoreUnavailable, match="Try again"):
             await reader.search_dense("chunk", lattice("text 4")[None, :], 2)
+
+
+@pytest.fixture
+async def asked(
+    limited_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[[str], Awaitable[list[str]]]]:
+    """Runs a statement about the workspace; indexing waits until it is told to go on."""
+    monkeypatch.setattr(indexing, "_PAUSE", HOUR)
+    database = Connection(places.neo4j_address())
+    store = limited_workspace.store
+    assert isinstance(store, Neo4jStore)
+
+    async def run(statement: str) -> list[str]:
+        rows = await database.run(statement.replace("_w1", f"_w{store._workspace}"))
+        return sorted(row["text"] for row in rows)
+
+    yield run
+    await database.aclose()
+
+
+WAITING = "MATCH (c:Marked_w1) RETURN c.text AS text"
+FOUND = """CALL db.index.vector.queryNodes('rag_chunks_w1', 10, [1, 0, 0, 0, 0, 0, 0, 0])
+YIELD node RETURN node.text AS text"""
+SPOKEN = (
+    "CALL db.index.fulltext.queryNodes('rag_words_w1', 'text') YIELD node RETURN node.text AS text"
+)
+
+
+async def test_neo4js_own_indexes_follow_writes(
+    limited_workspace: Workspace, asked: Callable[[str], Awaitable[list[str]]]
+) -> None:
+    """What came and what went, and what came and went before anybody indexed it."""
+    store, waiting = limited_workspace.store, _indexing_of(limited_workspace)
+    await ingest(limited_workspace, *map(_numbered, range(3)))
+    assert await asked(FOUND) == await asked(SPOKEN) == []
+    assert await asked(WAITING) == ["text 0", "text 1", "text 2"]
+    await waiting.settle()
+    assert await asked(FOUND) == await asked(SPOKEN) == ["text 0", "text 1", "text 2"]
+    await ingest(limited_workspace, _numbered(3))
+    await store.delete(["d0", "d3"])
+    assert await asked(FOUND) == await asked(SPOKEN) == ["text 0", "text 1", "text 2"]
+    await waiting.settle()
+    assert await asked(FOUND) == await asked(SPOKEN) == ["text 1", "text 2"]
+    assert await asked(WAITING) == []
+
+
+async def test_what_waits_to_be_indexed_is_indexed_a_moment_later_and_at_the_end(
+    limited_workspace: Workspace,
+    limited: Control,
+    asked: Callable[[str], Awaitable[list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(indexing, "_BATCH", 1)
+    await ingest(limited_workspace, _numbered(0), _numbered(1))
+    await limited.aclose()
+    assert await asked(FOUND) == ["text 0", "text 1"]
+    monkeypatch.setattr(indexing, "_PAUSE", 0.01)
+    await ingest(await limited.open("default"), _numbered(2), _numbered(3))
+    async with asyncio.timeout(30):
+        while await asked(FOUND) != ["text 0", "text 1", "text 2", "text 3"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_what_a_process_did_not_index_before_it_was_gone_the_next_one_does(
+    limited_workspace: Workspace,
+    limited: Control,
+    asked: Callable[[str], Awaitable[list[str]]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also when it fails, which no write fails of."""
+    run = Connection.run
+
+    async def away(self: Connection, query: str, /, **given: Any) -> Any:
+        if query == "index_marked":
+            raise StoreUnavailable("Neo4j is away. Try again.")
+        return await run(self, query, **given)
+
+    monkeypatch.setattr(Connection, "run", away)
+    await ingest(limited_workspace, _numbered(0))
+    await _indexing_of(limited_workspace).settle()
+    assert "Neo4j is away" in caplog.text
+    await limited.aclose()
+    monkeypatch.setattr(Connection, "run", run)
+    assert await asked(FOUND) == []
+    await limited.open("default")
+    await limited.aclose()
+    assert await asked(FOUND) == ["text 0"]

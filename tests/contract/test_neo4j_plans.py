@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SCANS = ("AllNodesScan", "NodeByLabelScan", "DirectedAllRelationshipsScan")
-FEW = ("Migration", "Workspace", "Key", "Pin", "DeletedWorkspace")
+FEW = ("Migration", "Workspace", "Key", "Pin", "DeletedWorkspace", "Marked_w1")
 """Labels of which there are so few nodes that a statement may look at all."""
 
 

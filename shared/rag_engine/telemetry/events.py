@@ -16,6 +16,7 @@ COLLECTED: Final = "blobs_collected"
 LOG_KEPT: Final = "log_not_shortened"
 DELETED: Final = "documents_deleted"
 OUTDATED_KEPT: Final = "outdated_kept"
+INDEXES_BEHIND: Final = "indexes_behind"
 REQUEST: Final = "request_answered"
 OPEN: Final = "open_to_all"
 

@@ -204,8 +204,8 @@ class Neo4jControl:
         """See `Control.aclose`."""
         async with self._lock:
             try:
-                for _, workspace in self._opened.values():
-                    await workspace.store.aclose()
+                stores = [workspace.store for _, workspace in self._opened.values()]
+                await asyncio.gather(*(store.aclose() for store in stores))
                 if self._opened:
                     await self._leave()
             finally:
@@ -234,21 +234,19 @@ class Neo4jControl:
         node = await self._node(name, create=create)
         number = int(node["number"])
         await self._adopt(name, node)
+        store = Neo4jStore(
+            self._connection,
+            number,
+            dimensions=self._dimensions,
+            clock=self._clock,
+            kept_seconds=self._kept_seconds,
+            exact_chunks=self._exact_chunks,
+        )
         if self._indexed:
             await self._index(number)
-        workspace = Workspace(
-            name=name,
-            store=Neo4jStore(
-                self._connection,
-                number,
-                dimensions=self._dimensions,
-                clock=self._clock,
-                kept_seconds=self._kept_seconds,
-                exact_chunks=self._exact_chunks,
-            ),
-            queue=Neo4jQueue(self._connection, number, clock=self._clock, process=self._process),
-        )
-        return number, workspace
+            store.indexing.marked()  # by one that was killed, maybe
+        queue = Neo4jQueue(self._connection, number, clock=self._clock, process=self._process)
+        return number, Workspace(name=name, store=store, queue=queue)
 
     async def _node(self, name: str, *, create: bool) -> Mapping[str, Any]:
         rows = await self._read("workspace", name=name)

@@ -103,6 +103,7 @@ class Distant:
         floor = -1.0
         if len(listed) >= wanted:  # the index's scores are from 0 to 1
             floor = max(0.0, 2.0 * min(one["score"] for one in listed) - 1.0 + _NEAR)
+        listed += row["marked"]  # not in the index yet
         if row["counter"] != self._resident.state.counter:
             # The index has lost what this view still sees.
             listed += await self._ask("gone_since", counter=self._resident.state.counter)

@@ -94,16 +94,16 @@ RETURN row LIMIT 1;
 MATCH (w:Workspace {number: $workspace}) SET w += $made_with;
 
 // name: make_vector_index
-CREATE VECTOR INDEX rag_chunks_w0 IF NOT EXISTS FOR (n:W0) ON (n.embedding)
+CREATE VECTOR INDEX rag_chunks_w0 IF NOT EXISTS FOR (n:Indexed_w0) ON (n.embedding)
 OPTIONS {indexConfig: {`vector.dimensions`: $dimensions, `vector.similarity_function`: 'cosine'}};
 
 // name: make_exact_vector_index
-CREATE VECTOR INDEX rag_chunks_w0 IF NOT EXISTS FOR (n:W0) ON (n.embedding)
+CREATE VECTOR INDEX rag_chunks_w0 IF NOT EXISTS FOR (n:Indexed_w0) ON (n.embedding)
 OPTIONS {indexConfig: {`vector.dimensions`: $dimensions, `vector.similarity_function`: 'cosine',
                        `vector.quantization.enabled`: false}};
 
 // name: make_text_index
-CREATE FULLTEXT INDEX rag_words_w0 IF NOT EXISTS FOR (n:W0) ON EACH [n.lexemes]
+CREATE FULLTEXT INDEX rag_words_w0 IF NOT EXISTS FOR (n:Indexed_w0) ON EACH [n.lexemes]
 OPTIONS {indexConfig: {`fulltext.analyzer`: 'whitespace'}};
 
 // name: width_of_vector_index
@@ -401,9 +401,9 @@ RETURN relations;
 
 // name: label
 CALL { UNWIND $shown AS row MATCH (c:ChunkRecord {workspace: $workspace, row: row})
-       SET c:W0 RETURN count(*) AS a }
+       SET c:W0:Marked_w0 RETURN count(*) AS a }
 CALL { UNWIND $gone AS row MATCH (c:ChunkRecord {workspace: $workspace, row: row})
-       REMOVE c:W0 RETURN count(*) AS b }
+       SET c:Marked_w0 REMOVE c:W0 RETURN count(*) AS b }
 CALL { UNWIND $shown_versions AS row
        MATCH (v:VersionRecord {workspace: $workspace, row: row})<-[:HAS_VERSION]-(d:Document)
        SET v:W0, d:W0 RETURN count(*) AS c }
@@ -412,6 +412,14 @@ CALL { UNWIND $gone_versions AS row MATCH (v:VersionRecord {workspace: $workspac
 CALL { UNWIND $entities AS id MATCH (e:Entity {workspace: $workspace, id: id})
        SET e:W0 RETURN count(*) AS e }
 RETURN a, b, c, d, e;
+
+// name: index_marked
+MATCH (c:Marked_w0) WITH c LIMIT $limit
+REMOVE c:Marked_w0
+WITH c, c:W0 AS visible
+FOREACH (_ IN CASE WHEN visible THEN [1] ELSE [] END | SET c:Indexed_w0)
+FOREACH (_ IN CASE WHEN visible THEN [] ELSE [1] END | REMOVE c:Indexed_w0)
+RETURN count(*) AS count;
 
 // name: commit_write
 CALL { UNWIND $entities AS id
@@ -603,9 +611,10 @@ RETURN id, vector;
 // ---------------------------------------------------------------- what readers ask for
 
 // name: nearest_chunks
+CALL { MATCH (c:Marked_w0) WHERE c:W0 RETURN collect({id: c.id, vector: c.vector}) AS marked }
 CALL { CALL db.index.vector.queryNodes('rag_chunks_w0', $count, $vector) YIELD node, score
        RETURN collect({id: node.id, vector: node.vector, score: score}) AS found }
-MATCH (w:Workspace {number: $workspace}) RETURN found, w.state[0] AS counter;
+MATCH (w:Workspace {number: $workspace}) RETURN marked, found, w.state[0] AS counter;
 
 // name: gone_since
 MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.gone_at > $counter

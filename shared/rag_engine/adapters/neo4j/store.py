@@ -11,6 +11,7 @@ from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, W
 from rag_engine.adapters.neo4j.contents import opened_contents
 from rag_engine.adapters.neo4j.edits import Editor, InForce, KnownEdits
 from rag_engine.adapters.neo4j.filters import Matches
+from rag_engine.adapters.neo4j.indexing import Indexing
 from rag_engine.adapters.neo4j.leases import (
     Clock,
     Locked,
@@ -72,6 +73,9 @@ class Neo4jStore:
         clock: Of leases.
         kept_seconds: How long what is gone can still be read by who began before.
         exact_chunks: Up to how many passages vectors are held in memory, and searched exactly.
+
+    Attributes:
+        indexing: Of what is visible, by Neo4j's own indexes.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class Neo4jStore:
         self._matches = Matches()
         self._edits = KnownEdits()
         self._outdated = Outdated(connection, workspace, kept_seconds)
+        self.indexing = Indexing(connection, workspace)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:
@@ -153,7 +158,7 @@ class Neo4jStore:
             basis = await self._basis_of(transaction, rows[0])
             return await self._finish(transaction, document, found, basis, attempt)
 
-        version = await self._write(work)
+        version = await self._shown(work)
         await self._outdated.remove_some()
         return version
 
@@ -265,7 +270,7 @@ class Neo4jStore:
                 await self._delete(transaction, found)
             return len(found)
 
-        count = await self._write(work)
+        count = await self._shown(work)
         await self._outdated.remove_some()
         return count
 
@@ -296,7 +301,7 @@ class Neo4jStore:
             now = time_of(self._clock, await transaction.rows("server_time"))
             return await Editor(transaction).put(edit, packed, now, attempt)
 
-        return await self._write(work)
+        return await self._shown(work)
 
     async def undo(self, edit_id: str) -> bool:
         """See `Store.undo`."""
@@ -309,14 +314,18 @@ class Neo4jStore:
             found = await Editor(transaction).take_back(edit_id) or found
             return found
 
-        return await self._write(work)
+        return await self._shown(work)
 
     async def aclose(self) -> None:
         """See `Store.aclose`. The connection belongs to the `Control`."""
         await self._residents.aclose()
+        await self.indexing.aclose()
 
-    async def _write(self, work: Work[T]) -> T:
-        return await self._connection.write(work, workspace=self._workspace)
+    async def _shown(self, work: Work[T]) -> T:
+        """Run a transaction that changes what is visible."""
+        result = await self._connection.write(work, workspace=self._workspace)
+        self.indexing.marked()
+        return result
 
 
 def _newest(document: Locked, lease: Lease) -> StoredVersion:

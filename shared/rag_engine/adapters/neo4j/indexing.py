@@ -1,0 +1,85 @@
+"""Keeping Neo4j's own indexes up with what is visible, a moment after each write.
+
+A commit brings Neo4j's vector and full-text indexes up to date before it is answered, and merges
+their segments when it is their turn: several times what all else in a write costs. No answer of a
+workspace that is held in memory needs them, so a write only marks the chunks it showed or hid, and
+they change sides in transactions of their own. `distant.py` reads what is still marked along with
+what the index gives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from rag_engine.adapters.neo4j.connection import Connection
+from rag_engine.errors import RagEngineError
+from rag_engine.telemetry import events
+
+logger = logging.getLogger(__name__)
+
+_PAUSE: Final = 1.0
+"""Seconds in which writes come together before their chunks are indexed."""
+
+_BATCH: Final = 200
+"""Chunks of one transaction, which keeps those who replace them waiting."""
+
+_LEAVE_SECONDS: Final = 2.0
+"""Nobody who ends a process waits longer; what is left the next writer does."""
+
+
+class Indexing:
+    """What is left to be indexed of one workspace, by whichever process marked it.
+
+    Args:
+        connection: To the database.
+        workspace: Number of the workspace.
+    """
+
+    def __init__(self, connection: Connection, workspace: int) -> None:
+        self._connection = connection
+        self._workspace = workspace
+        self._marked = False
+        self._working: asyncio.Task[None] | None = None
+
+    def marked(self) -> None:
+        """A write has marked chunks: index them in a moment, while others go on."""
+        self._marked = True
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._work())
+
+    async def aclose(self) -> None:
+        """Index what this process left to be done, as far as there is time for it."""
+        if self._working is None or self._working.done():
+            return
+        self._working.cancel()
+        await asyncio.wait([self._working])
+        await self.settle(within=_LEAVE_SECONDS)
+
+    async def settle(self, *, within: float | None = None) -> None:
+        """Index all that is marked now. That it fails is no reason for a write to fail.
+
+        Args:
+            within: Seconds after which no other batch is begun.
+        """
+        last = time.monotonic() + (within or float("inf"))
+        self._marked, count = False, _BATCH
+        try:
+            while count == _BATCH and time.monotonic() < last:
+                [row] = await self._connection.run(
+                    "index_marked",
+                    workspace=self._workspace,
+                    write=True,
+                    within=within,
+                    limit=_BATCH,
+                )
+                count = row["count"]
+        except RagEngineError as error:
+            logger.warning(str(error), extra={"action": events.INDEXES_BEHIND})
+
+    async def _work(self) -> None:
+        while self._marked:
+            await asyncio.sleep(_PAUSE)
+            await self.settle()
