@@ -29,6 +29,7 @@ from rag_engine.core.edits import (
     without_facts,
 )
 from rag_engine.core.filters import Filter, check_fields
+from rag_engine.core.listing import BY_ID, Order
 from rag_engine.core.models import (
     DEFAULT_WORKSPACE,
     UNFINISHED,
@@ -399,14 +400,15 @@ class Engine:
         self,
         workspace: str = DEFAULT_WORKSPACE,
         *,
+        order: Order = BY_ID,
         after: str | None = None,
         limit: int = 100,
         filter: Filter | None = None,
     ) -> DocumentPage:
-        """A page of documents in the order of their ids."""
+        """A page of documents in an order. See `Reader.list_documents`."""
         async with (await self.control.open(workspace)).store.snapshot() as reader:
             seen = await _checked(reader, filter)
-            return await reader.list_documents(after=after, limit=limit, filter=seen)
+            return await reader.list_documents(order=order, after=after, limit=limit, filter=seen)
 
     async def document(self, id: str, workspace: str = DEFAULT_WORKSPACE) -> Document:
         """One document.

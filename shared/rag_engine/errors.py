@@ -4,7 +4,8 @@
     ├── CallerError                  the request is at fault: repeating it cannot help
     │   ├── ConfigurationError       a setting, or a missing optional package
     │   ├── InvalidRequest           a wrong mode, name, number
-    │   │   └── InvalidFilter        a filter that is malformed or names an unknown field
+    │   │   ├── InvalidFilter        a filter that is malformed or names an unknown field
+    │   │   └── InvalidCursor        no place in the list that is asked for
     │   ├── NotFound                 no such document, workspace, entity
     │   ├── Conflict                 another document stands there already
     │   ├── ModelMismatch            the store's vectors were made by another model
@@ -54,6 +55,10 @@ class InvalidRequest(CallerError):
 
 class InvalidFilter(InvalidRequest):
     """A filter is malformed or names a field that no document has."""
+
+
+class InvalidCursor(InvalidRequest):
+    """A cursor says no place in the list that is asked for."""
 
 
 class NotFound(CallerError):

@@ -221,6 +221,70 @@ async def test_documents_come_in_pages_and_by_filter(
         assert (response.status_code, response.json()["code"]) == (400, "invalid_filter")
 
 
+async def test_documents_are_sorted_and_a_place_belongs_to_its_order(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    for number, name in enumerate(("b.txt", "C.txt", "a.txt")):
+        await upload(client, name, MILL + b" " * number)
+        await engine.work()
+    route = "/api/v1/documents"
+
+    async def listed(**query: str) -> list[str]:
+        names, after = [], {}
+        while True:
+            response = await client.get(route, params={"limit": 1, **query, **after})
+            page = response.raise_for_status().json()
+            names += [one["id"] for one in page["documents"]]
+            if page["next"] is None:
+                return names
+            after = {"after": page["next"]}
+
+    assert await listed() == await listed(sort="id", order="asc") == ["C.txt", "a.txt", "b.txt"]
+    assert await listed(sort="title") == ["a.txt", "b.txt", "C.txt"]
+    assert await listed(sort="title", order="desc") == ["C.txt", "b.txt", "a.txt"]
+    assert await listed(sort="size", order="desc") == ["a.txt", "C.txt", "b.txt"]
+    assert (
+        await listed(sort="created")
+        == await listed(sort="updated")
+        == [
+            "b.txt",
+            "C.txt",
+            "a.txt",
+        ]
+    )
+    first = (await client.get(route, params={"sort": "size", "limit": 1})).json()
+    for wrong in ({"sort": "title"}, {"sort": "size", "order": "desc"}, {}):
+        response = await client.get(route, params={**wrong, "after": first["next"]})
+        assert (response.status_code, response.json()["code"]) == (422, "invalid_cursor")
+        assert "another order" in response.json()["detail"]
+    for query in ({"sort": "colour"}, {"order": "up"}):
+        response = await client.get(route, params=query)
+        assert (response.status_code, response.json()["code"]) == (422, "malformed")
+        assert next(iter(query)) in response.json()["detail"]
+
+
+async def test_versions_come_in_pages(client: httpx.AsyncClient) -> None:
+    for number in range(4):
+        await upload(client, f"{number}.md", FARNE + b"%d" % number)
+    await client.post("/api/v1/documents/2.md/cancel")
+    route = "/api/v1/versions"
+    for query, expected in (
+        ({"sort": "id"}, ["0.md", "1.md", "2.md", "3.md"]),
+        ({}, ["3.md", "2.md", "1.md", "0.md"]),
+        ({"status": "pending"}, ["3.md", "1.md", "0.md"]),
+    ):
+        names, after = list[str](), {}
+        while True:
+            page = (await client.get(route, params={"limit": 2, **query, **after})).json()
+            names += [one["document_id"] for one in page["versions"]]
+            if page["next"] is None:
+                break
+            after = {"after": page["next"]}
+        assert names == expected
+    wrong = await client.get(route, params={"after": "x"})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_cursor")
+
+
 async def test_many_are_deleted_only_by_who_knows_how_many(
     client: httpx.AsyncClient, engine: Engine
 ) -> None:
@@ -238,7 +302,7 @@ async def test_many_are_deleted_only_by_who_knows_how_many(
     assert (await client.delete("/api/v1/documents")).status_code == 400
     every = await client.delete("/api/v1/documents", params={"all": "true", "confirm": "2"})
     assert every.json() == {"deleted": 2}
-    assert (await client.get("/api/v1/versions")).json() == {"versions": []}
+    assert (await client.get("/api/v1/versions")).json() == {"versions": [], "next": None}
 
 
 async def test_what_waits_can_be_cancelled_and_tried_again(client: httpx.AsyncClient) -> None:

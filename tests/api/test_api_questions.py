@@ -126,7 +126,7 @@ async def test_entities_are_listed_in_pages_and_searched_by_name(client: httpx.A
     assert both.status_code == 400
     assert "Leave out" in both.json()["detail"]
     wrong = await client.get(place, params={"after": "x"})
-    assert (wrong.status_code, wrong.json()["code"]) == (400, "invalid_request")
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_cursor")
 
 
 async def test_the_graph_is_shown_changed_and_changed_back(client: httpx.AsyncClient) -> None:

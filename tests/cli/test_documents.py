@@ -26,6 +26,29 @@ def test_lists_documents_a_page_at_a_time(run: Run, docs: Path) -> None:
     assert "There are more" in printed
 
 
+def test_sorts_documents(run: Run) -> None:
+    def listed(*options: str) -> list[str]:
+        names, after = list[str](), list[str]()
+        while True:
+            page = run("documents", "list", "--limit", "2", "--json", *options, *after).json
+            names += [one["source"].rpartition("/")[2] for one in page["documents"]]
+            if page["next"] is None:
+                return names
+            after = ["--after", page["next"]]
+
+    by_id = listed()
+    assert listed("--order", "desc") == by_id[::-1]
+    sizes = run("documents", "list", "--sort", "size", "--json").json["documents"]
+    assert [one["size"] for one in sizes] == sorted(one["size"] for one in sizes)
+    assert listed("--sort", "updated", "--order", "desc") == listed("--sort", "updated")[::-1]
+    first = run("documents", "list", "--limit", "1", "--sort", "title", "--json").json
+    other = run("documents", "list", "--sort", "size", "--after", first["next"])
+    assert other.code == 2
+    assert "another order" in other.error
+    assert run("documents", "list", "--sort", "colour").code == 2
+    assert run("documents", "list", "--status", "failed", "--sort", "size").code == 2
+
+
 def test_lists_what_failed_and_why(run: Run, tmp_path: Path) -> None:
     broken = tmp_path / "broken.pdf"
     broken.write_bytes(b"%PDF-1.4")

@@ -40,6 +40,7 @@ from rag_engine.core.bm25 import Statistics
 from rag_engine.core.filters import Exists, Filter, In, Not
 from rag_engine.core.ids import chunk_id
 from rag_engine.core.jobs import Decision
+from rag_engine.core.listing import Order, Sort
 from rag_engine.core.models import Stage, VersionStatus
 from rag_engine.core.names import entity_key
 from rag_engine.core.tokens import tokenize
@@ -304,10 +305,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         filter=st.none() | strategies.filters(),
         limit=st.integers(1, 3),
-        after=st.sampled_from((None, *strategies.IDS)),
+        order=st.builds(Order, by=st.sampled_from(Sort), descending=st.booleans()),
     )
-    def list_documents(self, filter: Filter | None, limit: int, after: str | None) -> None:
-        self._ask(lambda one: one.list_documents(after=after, limit=limit, filter=filter))
+    def list_documents(self, filter: Filter | None, limit: int, order: Order) -> None:
+        self._ask(lambda one: _two_pages(one, order, limit, filter))
 
     @invariant()
     def everything_is_the_same(self) -> None:
@@ -380,6 +381,19 @@ class StoreMachine(RuleBasedStateMachine):
                 return await question(reader)
 
         return self._both(ask)
+
+
+async def _two_pages(
+    reader: Reader, order: Order, limit: int, filter: Filter | None
+) -> list[list[str]]:
+    """The ids of the first two pages of a list."""
+    first = await reader.list_documents(order=order, limit=limit, filter=filter)
+    pages = [first]
+    if first.next is not None:
+        pages.append(
+            await reader.list_documents(order=order, limit=limit, filter=filter, after=first.next)
+        )
+    return [[one.id for one in page.documents] for page in pages]
 
 
 async def _filtered(reader: Reader, filter: Filter) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, File, Form, Header, Query, Request, UploadFile
 from fastapi.responses import FileResponse, PlainTextResponse
@@ -16,6 +16,7 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 
 from rag_engine.core.filters import Filter
+from rag_engine.core.listing import Order, Sort, VersionSort
 from rag_engine.core.models import UNFINISHED, Document, Metadata, Version, VersionStatus
 from rag_engine.errors import (
     Conflict,
@@ -24,6 +25,7 @@ from rag_engine.errors import (
     RagEngineError,
     WorldError,
 )
+from rag_engine.ingest.versions import every_version, version_page
 from rag_engine_api.admission import READS, WRITES
 from rag_engine_api.calls import Call, Calling, DocumentId, filter_in_query
 from rag_engine_api.problems import problem_of
@@ -60,7 +62,8 @@ FilterQuery = Annotated[
     Query(description="Only documents that match, as JSON.", examples=['{"gte": {"year": 2024}}']),
 ]
 AfterQuery = Annotated[
-    str | SkipJsonSchema[None], Query(description="The `next` of the page before.")
+    str | SkipJsonSchema[None],
+    Query(description="The `next` of the page before, in the same order."),
 ]
 LimitQuery = Annotated[int, Query(ge=1, le=_LARGEST_PAGE)]
 MetadataForm = Annotated[
@@ -196,13 +199,19 @@ async def patch(call: Calling, id: DocumentId, body: PatchBody) -> VersionBody:
 @router.get("/documents", dependencies=[READS])
 async def list_(
     call: Calling,
+    sort: Annotated[Sort, Query(description="By what; ties are in the order of ids.")] = Sort.ID,
+    order: Annotated[Literal["asc", "desc"], Query(description="Which way.")] = "asc",
     after: AfterQuery = None,
     limit: LimitQuery = 100,
     filter: FilterQuery = None,
 ) -> DocumentPage:
-    """The documents that answer, in the order of their ids."""
+    """The documents that answer. Pages stay right while documents come and go."""
     page = await call.engine.documents(
-        call.workspace, after=after, limit=limit, filter=filter_in_query(filter)
+        call.workspace,
+        order=Order(by=sort, descending=order == "desc"),
+        after=after,
+        limit=limit,
+        filter=filter_in_query(filter),
     )
     return DocumentPage(documents=[DocumentBody.of(one) for one in page.documents], next=page.next)
 
@@ -213,12 +222,17 @@ async def versions(
     status: Annotated[
         VersionStatus | SkipJsonSchema[None], Query(description="Only those that stand there.")
     ] = None,
+    sort: Annotated[
+        VersionSort,
+        Query(description="`requested`: the latest first. `id`: each once, whatever is requested."),
+    ] = VersionSort.REQUESTED,
+    after: AfterQuery = None,
     limit: LimitQuery = 100,
 ) -> VersionList:
-    """The newest version of each document, the latest requested first: what the workers do."""
+    """The newest version of each document: what the workers do."""
     queue = (await call.engine.workspace(call.workspace)).queue
-    found = await queue.versions(status=status, limit=limit)
-    return VersionList(versions=[VersionBody.of(one) for one in found])
+    page = await version_page(queue, status=status, sort=sort, after=after, limit=limit)
+    return VersionList(versions=[VersionBody.of(one) for one in page.versions], next=page.next)
 
 
 async def _newest(call: Calling, id: DocumentId) -> Version:
@@ -317,7 +331,7 @@ async def _ids(call: Call, filter: Filter | None) -> list[str]:
             break
     if filter is None:
         queue = (await call.engine.workspace(call.workspace)).queue
-        found |= {one.document_id for one in await queue.versions(limit=2**31)}
+        found |= {one.document_id async for one in every_version(queue)}
     return sorted(found)
 
 

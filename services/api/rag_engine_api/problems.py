@@ -33,6 +33,7 @@ STATUSES: Final[dict[type[errors.RagEngineError], HTTPStatus]] = {
     errors.ConfigurationError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
     errors.InvalidFilter: HTTPStatus.BAD_REQUEST,
+    errors.InvalidCursor: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.ModelMismatch: HTTPStatus.CONFLICT,

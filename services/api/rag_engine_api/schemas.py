@@ -135,16 +135,17 @@ class DocumentState(Body):
 
 
 class DocumentPage(Body):
-    """A page of documents in the order of their ids."""
+    """A page of documents."""
 
     documents: list[DocumentBody]
     next: str | None = Field(description="Pass it as `after` for the next page.")
 
 
 class VersionList(Body):
-    """Newest versions, the latest requested first."""
+    """A page of newest versions."""
 
     versions: list[VersionBody]
+    next: str | None = Field(description="Pass it as `after` for the next page.")
 
 
 class TextBody(Body):

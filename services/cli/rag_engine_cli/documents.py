@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from rag_engine.core.listing import Order, Sort
 from rag_engine.core.models import Document, Version, VersionStatus
 from rag_engine.errors import NotFound
+from rag_engine.ingest.versions import version_page
 from rag_engine_cli.asking import agreed, check_askable
 from rag_engine_cli.named import named, resolve
 from rag_engine_cli.options import shared_options
@@ -50,7 +52,13 @@ def documents() -> None:
 
 @documents.command("list")
 @click.option("--limit", type=click.IntRange(min=1), default=100, help="How many. Default: 100.")
-@click.option("--after", metavar="ID", help="Begin after this id: the 'next' of the page before.")
+@click.option("--after", metavar="PLACE", help="The 'next' of the page before, in the same order.")
+@click.option(
+    "--sort",
+    type=click.Choice([str(one) for one in Sort]),
+    help="By what; ties are in the order of ids. Default: id.",
+)
+@click.option("--order", type=click.Choice(["asc", "desc"]), help="Which way. Default: asc.")
 @click.option(
     "--filter",
     "-f",
@@ -62,7 +70,8 @@ def documents() -> None:
 @click.option(
     "--status",
     type=click.Choice([str(status) for status in VersionStatus]),
-    help="Only documents whose newest version stands there; 'failed' shows the reasons.",
+    help="Only documents whose newest version stands there, the latest requested first; "
+    "'failed' shows the reasons.",
 )
 @shared_options
 @pass_session
@@ -70,6 +79,8 @@ def list_(
     session: Session,
     limit: int,
     after: str | None,
+    sort: str | None,
+    order: str | None,
     filters: tuple[str, ...],
     status: str | None,
 ) -> None:
@@ -78,21 +89,28 @@ def list_(
     \b
     Examples:
       rag-engine documents list --filter 'year>=2023'
+      rag-engine documents list --sort updated --order desc
       rag-engine documents list --status failed
     """
-    if status and (filters or after):
-        raise click.UsageError("--status goes with neither --filter nor --after.")
+    if status and (filters or sort or order):
+        raise click.UsageError("--status goes with none of --filter, --sort and --order.")
     if status:
-        session.run(lambda engine: _list_versions(engine, session, VersionStatus(status), limit))
-    else:
-        session.run(lambda engine: _list(engine, session, after, limit, filters))
+        session.run(lambda engine: _list_versions(engine, session, status, after, limit))
+        return
+    by = Order(by=Sort(sort or Sort.ID), descending=order == "desc")
+    session.run(lambda engine: _list(engine, session, by, after, limit, filters))
 
 
 async def _list(
-    engine: Engine, session: Session, after: str | None, limit: int, filters: tuple[str, ...]
+    engine: Engine,
+    session: Session,
+    order: Order,
+    after: str | None,
+    limit: int,
+    filters: tuple[str, ...],
 ) -> None:
     page = await engine.documents(
-        session.workspace, after=after, limit=limit, filter=filter_of(filters)
+        session.workspace, order=order, after=after, limit=limit, filter=filter_of(filters)
     )
     queue = (await engine.workspace(session.workspace)).queue
     failed = await queue.versions(status=VersionStatus.FAILED, limit=ALL)
@@ -114,8 +132,7 @@ async def _list(
         terminal.table(header, [_row(document) for document in page.documents])
     else:
         terminal.line("No documents.")
-    if page.next:
-        terminal.line(f"\nThere are more: --after {page.next!r}")
+    _say_more(session, page.next)
     if waiting:
         terminal.line(f"\n{plural(waiting, 'document')} in the queue. Go on: rag-engine ingest")
     for version in put_off[:_LISTED_FAILURES]:
@@ -126,6 +143,11 @@ async def _list(
             terminal.line(f"  {version.error}")
         if len(failed) > _LISTED_FAILURES:
             terminal.line("  … all of them: rag-engine documents list --status failed")
+
+
+def _say_more(session: Session, next: str | None) -> None:
+    if next:
+        session.terminal.line(f"\nThere are more: --after {next}")
 
 
 def _row(document: Document) -> tuple[str, ...]:
@@ -153,18 +175,21 @@ def _put_off(version: Version) -> str:
 
 
 async def _list_versions(
-    engine: Engine, session: Session, status: VersionStatus, limit: int
+    engine: Engine, session: Session, status: str, after: str | None, limit: int
 ) -> None:
     queue = (await engine.workspace(session.workspace)).queue
-    versions = await queue.versions(status=status, limit=limit)
-    session.terminal.record({"versions": [version_record(version) for version in versions]})
-    for version in versions:
+    page = await version_page(queue, status=VersionStatus(status), after=after, limit=limit)
+    session.terminal.record(
+        {"versions": [version_record(version) for version in page.versions], "next": page.next}
+    )
+    for version in page.versions:
         remark = f": {version.error}" if version.error else ""
         if version.retry_at:
             remark = f": {_put_off(version)}"
         session.terminal.line(f"{version.submission.source}{remark}")
-    if not versions:
-        session.terminal.line(f"No document is {status}.")
+    if not page.versions:
+        session.terminal.line(f"No {'more ' if after else ''}document is {status}.")
+    _say_more(session, page.next)
 
 
 @documents.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from rag_engine.core.listing import VersionSort
 from rag_engine.core.models import Stage, Submission, Version, VersionStatus
 
 if TYPE_CHECKING:
@@ -158,13 +159,26 @@ class JobQueue(Protocol):
         ...
 
     async def versions(
-        self, *, status: VersionStatus | None = None, limit: int = 100
+        self,
+        *,
+        status: VersionStatus | None = None,
+        sort: VersionSort = VersionSort.REQUESTED,
+        after: str | None = None,
+        limit: int = 100,
     ) -> list[Version]:
         """The newest version of each document, the latest requested first, then by document id.
 
+        Pages by document id meet each document once, whatever is requested meanwhile. In the other
+        order, one that is requested anew comes to stand before the pages that are still to be read.
+
         Args:
             status: Only those whose newest version has it.
+            sort: Another order.
+            after: Begin after this place, a cursor as `sort.cursor` makes it.
             limit: How many at most.
+
+        Raises:
+            InvalidCursor: `after` is no place in that order.
         """
         ...
 

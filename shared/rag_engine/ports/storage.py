@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from rag_engine.core.edits import ActiveEdit, Edit
 from rag_engine.core.keys import Key
+from rag_engine.core.listing import BY_ID, Order
 from rag_engine.core.models import (
     Chunk,
     Document,
@@ -90,10 +91,10 @@ class MentionEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentPage:
-    """A page of documents in the order of their ids, and where the next one begins.
+    """A page of documents, and where the next one begins.
 
     Attributes:
-        next: Pass it as `after` for the next page; `None` at the end.
+        next: Pass it as `after` for the next page in the same order; `None` at the end.
     """
 
     documents: tuple[Document, ...]
@@ -142,11 +143,24 @@ class Reader(Protocol):
         ...
 
     async def list_documents(
-        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+        self,
+        *,
+        order: Order = BY_ID,
+        after: str | None = None,
+        limit: int = 100,
+        filter: Filter | None = None,
     ) -> DocumentPage:
-        """Documents in the order of their ids (by code point), beginning after `after`.
+        """Documents in an order, ids and names by code point.
 
-        `after` need not be the id of a document; `limit` is at least 1.
+        Args:
+            order: What comes first.
+            after: Begin after this place, a cursor as `order.cursor` makes it; no document needs to
+                stand there.
+            limit: How many at most, at least 1.
+            filter: What may be seen.
+
+        Raises:
+            InvalidCursor: `after` is no place in that order.
         """
         ...
 

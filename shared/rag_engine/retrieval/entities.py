@@ -10,7 +10,7 @@ import numpy as np
 from rag_engine.core.ids import EntityId, entity_id
 from rag_engine.core.names import entity_key
 from rag_engine.core.tokens import tokenize
-from rag_engine.errors import InvalidRequest
+from rag_engine.errors import InvalidCursor, InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +49,8 @@ async def entity_page(
     """A page of the visible entities; with `search` those that it may mean.
 
     Raises:
-        InvalidRequest: `search` names nothing, `after` is none of ours, or both were given.
+        InvalidRequest: `search` names nothing, or `after` was given too.
+        InvalidCursor: `after` is none of ours.
     """
     if search is not None and after is not None:
         raise InvalidRequest("What is searched for comes in one page. Leave out `after`.")
@@ -66,7 +67,7 @@ async def list_entities(
     One whose mentions change while pages are read may be missed or come twice; no other is.
 
     Raises:
-        InvalidRequest: `after` is none of ours.
+        InvalidCursor: `after` is none of ours.
     """
     first = (0, 0) if after is None else _parsed(after)
     # To the zero vector all are equally near: this is the list of what is visible.
@@ -89,7 +90,7 @@ def _parsed(after: str) -> tuple[int, int]:
     try:
         return -int(mentions), int(id)
     except ValueError as error:
-        raise InvalidRequest(
+        raise InvalidCursor(
             f"{after!r} is no place in a list of entities. Pass the `next` of the page before."
         ) from error
 

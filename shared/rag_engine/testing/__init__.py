@@ -1,8 +1,8 @@
 """What an adapter's author needs to hold an adapter to the ports' words; needs pytest and hypothesis.
 
 Subclass `ControlContract`, `StoreContract`, `ReaderContract`, `SearchContract`, `EditsContract`,
-`ContentsContract`, `QueueContract` and `BlobsContract` in a test module and provide the fixtures
-`control` (a `Place`) and `blobs`. The tests are coroutines: set `asyncio_mode = "auto"` of pytest-asyncio. For readable failures call
+`ListingContract`, `ContentsContract`, `QueueContract` and `BlobsContract` in a test module and
+provide the fixtures `control` (a `Place`) and `blobs`. The tests are coroutines: set `asyncio_mode = "auto"` of pytest-asyncio. For readable failures call
 `pytest.register_assert_rewrite("rag_engine.testing")` before they are imported.
 
 What goes wrong on demand: `faults` wraps any port (error, timeout, slow, applied-then-timeout),

@@ -83,32 +83,6 @@ class ReaderContract:
             edges = await reader.adjacency("chunk", int64([*unknown, *draft.chunk_ids()]))
             assert edges.degrees.sum() == 1
 
-    async def test_documents_are_listed_page_by_page(self, workspace: Workspace) -> None:
-        ids = ["B", "a", "aa", "b", "z", "ä", "京", "\U0001f600"]
-        await ingest(workspace, *(Draft(id=id) for id in reversed(ids)))
-        async with workspace.store.snapshot() as reader:
-            page = await reader.list_documents(limit=len(ids))
-            assert [one.id for one in page.documents] == ids
-            assert page.next is None
-            page = await reader.list_documents(limit=3)
-            assert ([one.id for one in page.documents], page.next) == (ids[:3], "aa")
-            page = await reader.list_documents(limit=3, after="aa")
-            assert ([one.id for one in page.documents], page.next) == (ids[3:6], "ä")
-            page = await reader.list_documents(limit=3, after="ä")
-            assert ([one.id for one in page.documents], page.next) == (ids[6:], None)
-            page = await reader.list_documents(after="ab")
-            assert [one.id for one in page.documents] == ids[3:]
-            assert (await reader.list_documents(after="\U0001f601")).documents == ()
-
-    async def test_a_filtered_page_is_full_all_the_same(self, workspace: Workspace) -> None:
-        authors = {"a": "Ann", "b": "Bob", "c": "Ann", "d": "Bob", "e": "Ann"}
-        await ingest(workspace, *(Draft(id=id, metadata={"author": authors[id]}) for id in authors))
-        async with workspace.store.snapshot() as reader:
-            page = await reader.list_documents(limit=2, filter=BY_ANN)
-            assert ([one.id for one in page.documents], page.next) == (["a", "c"], "c")
-            page = await reader.list_documents(limit=2, after="c", filter=BY_ANN)
-            assert ([one.id for one in page.documents], page.next) == (["e"], None)
-
     async def test_a_chunk_comes_back_as_it_was_written(self, workspace: Workspace) -> None:
         text = 'Zwei\u2028Zeilen\r\n\tund "Ümläute", 京 \U0001f600 \x00 \x1f ende'
         draft = Draft(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rag_engine.adapters.memory.tables import VersionRow
+from rag_engine.core.listing import VersionSort
 from rag_engine.core.models import UNFINISHED, Version, VersionStatus
 from rag_engine.ports.queue import Census, Job, Lease
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from rag_engine.adapters.memory.tables import Tables
     from rag_engine.core.jobs import Decision
+    from rag_engine.core.listing import Place
     from rag_engine.core.models import Stage, Submission
 
 _AT_ONCE = 0.0  # and not now: a clock that is set back puts nothing off
@@ -139,12 +141,25 @@ class MemoryQueue:
         return row.version if row else None
 
     async def versions(
-        self, *, status: VersionStatus | None = None, limit: int = 100
+        self,
+        *,
+        status: VersionStatus | None = None,
+        sort: VersionSort = VersionSort.REQUESTED,
+        after: str | None = None,
+        limit: int = 100,
     ) -> list[Version]:
         ids = {document_id for document_id, _ in self._tables.versions}
         rows = [row for id in ids if (row := self._tables.newest(id))]
         found = [row.version for row in rows if status in (None, row.version.status)]
-        return sorted(found, key=lambda one: (-one.requested_at, one.document_id))[:limit]
+        by_time = sort is VersionSort.REQUESTED
+
+        def rank(place: Place) -> Place:
+            return -place[0] if by_time else "", place[1]
+
+        places = {rank(sort.place(one)): one for one in found}
+        first = None if after is None else rank(sort.parsed(after))
+        chosen = sorted(one for one in places if first is None or one > first)
+        return [places[one] for one in chosen[:limit]]
 
     async def census(self) -> Census:
         versions = [row.version for row in self._tables.versions.values()]

@@ -12,6 +12,7 @@ from rag_engine.core import bm25
 from rag_engine.core.bm25 import Statistics
 from rag_engine.core.filters import fields_of, matches, values_of
 from rag_engine.core.ids import EntityId, entity_id, text_hash
+from rag_engine.core.listing import BY_ID, Order
 from rag_engine.core.models import Entity, Extraction, Relation
 from rag_engine.core.names import entity_key
 from rag_engine.errors import ModelMismatch
@@ -66,11 +67,22 @@ class MemoryReader:
         return [self._tables.documents.get(id) for id in ids]
 
     async def list_documents(
-        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+        self,
+        *,
+        order: Order = BY_ID,
+        after: str | None = None,
+        limit: int = 100,
+        filter: Filter | None = None,
     ) -> DocumentPage:
-        ids = sorted(id for id in self._matching(filter) if after is None or id > after)
-        page = tuple(self._tables.documents[id] for id in ids[:limit])
-        return DocumentPage(documents=page, next=page[-1].id if len(ids) > len(page) else None)
+        places = {order.place(self._tables.documents[id]) for id in self._matching(filter)}
+        if after is not None:
+            first = order.parsed(after)
+            places = {one for one in places if (one < first if order.descending else one > first)}
+        chosen = sorted(places, reverse=order.descending)[:limit]
+        return DocumentPage(
+            documents=tuple(self._tables.documents[id] for _, id in chosen),
+            next=order.cursor(chosen[-1]) if len(places) > len(chosen) else None,
+        )
 
     async def chunks(self, ids: Sequence[ChunkId]) -> list[Chunk | None]:
         found = [self._visible.get(id) for id in ids]

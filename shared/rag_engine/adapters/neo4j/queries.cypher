@@ -212,10 +212,18 @@ RETURN properties(v) AS version;
 
 // name: newest_versions
 MATCH (v:Version) WHERE v.workspace = $workspace AND v.requested_at > -1
+  AND v.requested_at <= $at AND (v.requested_at < $at OR v.document_id > $id)
   AND NOT EXISTS { MATCH (o:Version) WHERE o.workspace = v.workspace AND o.document_id = v.document_id
                    AND o.number > v.number }
   AND ($status IS NULL OR v.status = $status)
 RETURN properties(v) AS version ORDER BY v.requested_at DESC, v.document_id LIMIT $limit;
+
+// name: newest_versions_by_id
+MATCH (v:Version) WHERE v.workspace = $workspace AND v.document_id > $id AND v.number > 0
+  AND NOT EXISTS { MATCH (o:Version) WHERE o.workspace = v.workspace AND o.document_id = v.document_id
+                   AND o.number > v.number }
+  AND ($status IS NULL OR v.status = $status)
+RETURN properties(v) AS version ORDER BY v.document_id LIMIT $limit;
 
 // name: next_claimable
 MATCH (v:Job) WHERE v.workspace = $workspace AND v.status = 'pending' AND v.claimable_at > -1
@@ -630,6 +638,10 @@ MATCH (w:Workspace {number: $workspace}) RETURN w.model AS model;
 
 // name: version_records
 UNWIND $rows AS row MATCH (v:VersionRecord {workspace: $workspace, row: row})
+RETURN properties(v) AS version;
+
+// name: versions_to_order
+MATCH (v:VersionRecord) WHERE v.workspace = $workspace AND v.shown_at > $since
 RETURN properties(v) AS version;
 
 // name: chunk_records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
@@ -19,6 +20,7 @@ from rag_engine.adapters.neo4j.leases import (
 )
 from rag_engine.adapters.neo4j.records import Properties, submission_properties, version_of
 from rag_engine.core.jobs import Decision
+from rag_engine.core.listing import VersionSort
 from rag_engine.core.models import UNFINISHED, Stage, Submission, Version, VersionStatus
 from rag_engine.ports.queue import Census, Job, Lease
 
@@ -243,11 +245,18 @@ class Neo4jQueue:
         return version_of(rows[0]["version"]) if rows else None
 
     async def versions(
-        self, *, status: VersionStatus | None = None, limit: int = 100
+        self,
+        *,
+        status: VersionStatus | None = None,
+        sort: VersionSort = VersionSort.REQUESTED,
+        after: str | None = None,
+        limit: int = 100,
     ) -> list[Version]:
         """See `JobQueue.versions`."""
+        at, id = (math.inf, "") if after is None else sort.parsed(after)
         wanted = None if status is None else str(status)
-        rows = await self._read("newest_versions", status=wanted, limit=limit)
+        query = "newest_versions" if sort is VersionSort.REQUESTED else "newest_versions_by_id"
+        rows = await self._read(query, status=wanted, at=at, id=id, limit=limit)
         return [stored(row["version"]).version for row in rows]
 
     async def census(self) -> Census:

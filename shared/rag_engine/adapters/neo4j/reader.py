@@ -8,7 +8,6 @@ them, worked out from the evidence of the view instead.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from rag_engine.adapters.neo4j.connection import Connection, Row
 from rag_engine.adapters.neo4j.distant import Distant
 from rag_engine.adapters.neo4j.errors import kept_no_more
 from rag_engine.adapters.neo4j.filters import Matches
+from rag_engine.adapters.neo4j.orders import Orders, page_of
 from rag_engine.adapters.neo4j.records import chunk_of, document_of, extraction_of, seen_of
 from rag_engine.adapters.neo4j.resident import Resident
 from rag_engine.core.bm25 import Statistics
@@ -26,6 +26,7 @@ from rag_engine.core.edits import ActiveEdit, Edits
 from rag_engine.core.evidence import SELECTED, majority, selected
 from rag_engine.core.filters import Filter
 from rag_engine.core.ids import ChunkId, EntityId, entity_id
+from rag_engine.core.listing import BY_ID, Order
 from rag_engine.core.models import Assertion, Chunk, Document, Entity, Extraction, Mention, Relation
 from rag_engine.core.names import entity_key
 from rag_engine.core.vectors import Mask, best
@@ -51,15 +52,22 @@ class Neo4jReader:
         workspace: Number of the workspace.
         resident: The state.
         matches: What the process knows of filters.
+        orders: And of orders.
     """
 
     def __init__(
-        self, connection: Connection, workspace: int, resident: Resident, matches: Matches
+        self,
+        connection: Connection,
+        workspace: int,
+        resident: Resident,
+        matches: Matches,
+        orders: Orders,
     ) -> None:
         self._connection = connection
         self._workspace = workspace
         self._resident = resident
         self._matches = matches
+        self._orders = orders
         self._distant = Distant(self._rows, resident)
 
     @property
@@ -79,21 +87,28 @@ class Neo4jReader:
         return [found.get(id) for id in ids]
 
     async def list_documents(
-        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+        self,
+        *,
+        order: Order = BY_ID,
+        after: str | None = None,
+        limit: int = 100,
+        filter: Filter | None = None,
     ) -> DocumentPage:
         """See `Reader.list_documents`."""
         known = self._resident.documents
-        ids = sorted(known)
+        places = await self._orders.places(order, self.counter, known, self._to_order)
         if filter is not None:
             matching = set((await self._matching(filter)).tolist())
-            ids = [id for id in ids if known[id] in matching]
-        first = 0 if after is None else bisect_right(ids, after)
-        chosen = ids[first : first + limit]
-        found = await self._documents([known[id] for id in chosen])
-        more = len(ids) > first + limit and bool(chosen)
+            places = [one for one in places if known[one[1]] in matching]
+        chosen = page_of(places, order, after, limit)
+        found = await self._documents([known[id] for _, id in chosen[:limit]])
         return DocumentPage(
-            documents=tuple(found[id] for id in chosen), next=chosen[-1] if more else None
+            documents=tuple(found[id] for _, id in chosen[:limit]),
+            next=order.cursor(chosen[limit - 1]) if len(chosen) > limit else None,
         )
+
+    async def _to_order(self, since: int) -> list[Row]:
+        return await self._rows("versions_to_order", since=since)
 
     async def chunks(self, ids: Sequence[ChunkId]) -> list[Chunk | None]:
         """See `Reader.chunks`."""

@@ -22,6 +22,7 @@ from rag_engine.adapters.neo4j.leases import (
     while_held,
 )
 from rag_engine.adapters.neo4j.ledger import Change, apply
+from rag_engine.adapters.neo4j.orders import Orders
 from rag_engine.adapters.neo4j.outdated import Outdated
 from rag_engine.adapters.neo4j.reader import Neo4jReader
 from rag_engine.adapters.neo4j.records import (
@@ -94,6 +95,7 @@ class Neo4jStore:
         self._clock = clock
         self._residents = Residents(connection, workspace, dimensions, exact_chunks)
         self._matches = Matches()
+        self._orders = Orders()
         self._edits = KnownEdits()
         self._outdated = Outdated(connection, workspace, kept_seconds)
         self.indexing = Indexing(connection, workspace)
@@ -102,7 +104,7 @@ class Neo4jStore:
     async def snapshot(self) -> AsyncIterator[Reader]:
         """See `Store.snapshot`."""
         resident = await self._residents.now()
-        yield Neo4jReader(self._connection, self._workspace, resident, self._matches)
+        yield Neo4jReader(self._connection, self._workspace, resident, self._matches, self._orders)
 
     @asynccontextmanager
     async def contents(self) -> AsyncIterator[Contents]:

@@ -59,11 +59,62 @@ WHERE d.id IN (SELECT value FROM json_each(?));
 -- name: document_by_row
 WHERE d.row = ?;
 
--- name: documents_after
-WHERE (?1 IS NULL OR d.id > ?1) ORDER BY d.id LIMIT ?2;
+-- Pages of documents, beginning after the place ?1, ?2, among the rows ?3 if any are given. Before the
+-- first of all is a value that every other is beyond. What stands between places is never counted.
 
--- name: documents_after_among
-WHERE (?1 IS NULL OR d.id > ?1) AND d.row IN (SELECT value FROM json_each(?2)) ORDER BY d.id LIMIT ?3;
+-- name: listed_by_id
+WHERE d.current IS NOT NULL AND d.id > ?2
+  AND (?3 IS NULL OR d.row IN (SELECT value FROM json_each(?3)))
+ORDER BY d.id LIMIT ?4;
+
+-- name: listed_by_id_down
+WHERE d.current IS NOT NULL AND d.id < ?2
+  AND (?3 IS NULL OR d.row IN (SELECT value FROM json_each(?3)))
+ORDER BY d.id DESC LIMIT ?4;
+
+-- name: listed_by_title
+WHERE v.status = 'indexed' AND v.document = d.row AND lower(coalesce(nullif(coalesce(v.submitted_title, v.title), ''), v.source)) >= ?1
+  AND (lower(coalesce(nullif(coalesce(v.submitted_title, v.title), ''), v.source)) > ?1 OR d.id > ?2)
+  AND (?3 IS NULL OR d.row IN (SELECT value FROM json_each(?3)))
+ORDER BY lower(coalesce(nullif(coalesce(v.submitted_title, v.title), ''), v.source)), d.id LIMIT ?4;
+
+-- name: listed_by_title_down
+WHERE v.status = 'indexed' AND v.document = d.row AND lower(coalesce(nullif(coalesce(v.submitted_title, v.title), ''), v.source)) <= ?1
+  AND (lower(coalesce(nullif(coalesce(v.submitted_title, v.title), ''), v.source)) < ?1 OR d.id < ?2)
+  AND (?3 IS NULL OR d.row IN (SELECT value FROM json_each(?3)))
+ORDER BY lower(coalesce(nullif(coalesce(v.submitted_title, v.title), ''), v.source)) DESC, d.id DESC LIMIT ?4;
+
+-- name: listed_by_created
+WHERE d.current IS NOT NULL AND (d.created_at, d.id) > (?1, ?2)
+  AND (?3 IS NULL OR d.row IN (SELECT value FROM json_each(?3)))
+ORDER BY d.created_at, d.id LIMIT ?4;
+
+-- name: listed_by_created_down
+WHERE d.current IS NOT NULL AND (d.created_at, d.id) < (?1, ?2)
+  AND (?3 IS NULL OR d.row IN (SELECT value FROM json_each(?3)))
+ORDER BY d.created_at DESC, d.id DESC LIMIT ?4;
+
+-- name: listed_by_updated
+WHERE d.current IS NOT NULL AND (d.updated_at, d.id) > (?1, ?2)
+  AND (?3 IS NULL OR d.row IN (SELECT value FROM json_each(?3)))
+ORDER BY d.updated_at, d.id LIMIT ?4;
+
+-- name: listed_by_updated_down
+WHERE d.current IS NOT NULL AND (d.updated_at, d.id) < (?1, ?2)
+  AND (?3 IS NULL OR d.row IN (SELECT value FROM json_each(?3)))
+ORDER BY d.updated_at DESC, d.id DESC LIMIT ?4;
+
+-- name: listed_by_size
+WHERE v.status = 'indexed' AND v.document = d.row AND v.size >= ?1
+  AND (v.size > ?1 OR d.id > ?2)
+  AND (?3 IS NULL OR d.row IN (SELECT value FROM json_each(?3)))
+ORDER BY v.size, d.id LIMIT ?4;
+
+-- name: listed_by_size_down
+WHERE v.status = 'indexed' AND v.document = d.row AND v.size <= ?1
+  AND (v.size < ?1 OR d.id < ?2)
+  AND (?3 IS NULL OR d.row IN (SELECT value FROM json_each(?3)))
+ORDER BY v.size DESC, d.id DESC LIMIT ?4;
 
 -- name: fields
 SELECT name, documents FROM field;
@@ -193,9 +244,19 @@ WHERE d.id = ? AND v.status IN ('pending', 'running', 'indexed') ORDER BY v.numb
 WHERE d.id = ? AND v.number = ?;
 
 -- name: newest_versions
-WHERE v.number = (SELECT max(number) FROM version WHERE document = v.document)
+WHERE v.requested_at <= ?2 AND (v.requested_at < ?2 OR d.id > ?3)
+  AND v.number = (SELECT max(number) FROM version WHERE document = v.document) AND ?1 IS NULL
+ORDER BY v.requested_at DESC, d.id LIMIT ?4;
+
+-- name: newest_versions_of_status
+WHERE v.status = ?1 AND v.requested_at <= ?2 AND (v.requested_at < ?2 OR d.id > ?3)
+  AND v.number = (SELECT max(number) FROM version WHERE document = v.document)
+ORDER BY v.requested_at DESC, d.id LIMIT ?4;
+
+-- name: newest_versions_by_id
+WHERE d.id > ?3 AND v.number = (SELECT max(number) FROM version WHERE document = d.row)
   AND (?1 IS NULL OR v.status = ?1)
-ORDER BY v.requested_at DESC, d.id LIMIT ?2;
+ORDER BY d.id LIMIT ?4;
 
 -- name: claimable_version
 WHERE v.status IN ('pending', 'running') AND v.claimable_at <= ?1 AND (?2 IS NULL OR d.id = ?2)

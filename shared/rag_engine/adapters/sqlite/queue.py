@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from rag_engine.adapters.sqlite.presence import Presence
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import id_list, pack, pack_metadata, version_of
 from rag_engine.core.jobs import Decision
+from rag_engine.core.listing import VersionSort
 from rag_engine.core.models import UNFINISHED, Stage, Submission, Version, VersionStatus
 from rag_engine.errors import LeaseLost, StoreCorrupt, WorldError
 from rag_engine.ports.queue import Census, Job, Lease
@@ -184,10 +186,19 @@ class SqliteQueue:
         return version_of(rows[0]) if rows else None
 
     async def versions(
-        self, *, status: VersionStatus | None = None, limit: int = 100
+        self,
+        *,
+        status: VersionStatus | None = None,
+        sort: VersionSort = VersionSort.REQUESTED,
+        after: str | None = None,
+        limit: int = 100,
     ) -> list[Version]:
         """See `JobQueue.versions`."""
-        return [version_of(row) for row in await self._rows("newest_versions", status, limit)]
+        place = (math.inf, "") if after is None else sort.parsed(after)
+        query = "newest_versions" if status is None else "newest_versions_of_status"
+        if sort is VersionSort.ID:
+            query = "newest_versions_by_id"
+        return [version_of(row) for row in await self._rows(query, status, *place, limit)]
 
     async def census(self) -> Census:
         """See `JobQueue.census`."""

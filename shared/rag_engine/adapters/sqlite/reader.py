@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.evidence import SELECTED, majority, selected
 from rag_engine.core.filters import Filter
 from rag_engine.core.ids import ChunkId, EntityId
+from rag_engine.core.listing import BY_ID, Order, Sort
 from rag_engine.core.models import Chunk, Document, Entity, Extraction, Relation
 from rag_engine.core.vectors import Mask
 from rag_engine.errors import ModelMismatch, StoreUnavailable
@@ -37,6 +39,26 @@ from rag_engine.ports.storage import (
 )
 
 T = TypeVar("T")
+
+_LISTED: Final = {
+    Order(by=Sort.ID): "listed_by_id",
+    Order(by=Sort.ID, descending=True): "listed_by_id_down",
+    Order(by=Sort.TITLE): "listed_by_title",
+    Order(by=Sort.TITLE, descending=True): "listed_by_title_down",
+    Order(by=Sort.CREATED): "listed_by_created",
+    Order(by=Sort.CREATED, descending=True): "listed_by_created_down",
+    Order(by=Sort.UPDATED): "listed_by_updated",
+    Order(by=Sort.UPDATED, descending=True): "listed_by_updated_down",
+    Order(by=Sort.SIZE): "listed_by_size",
+    Order(by=Sort.SIZE, descending=True): "listed_by_size_down",
+}
+
+
+def _first(order: Order) -> tuple[object, object]:
+    """The place before all others."""
+    if order.descending:
+        return b"", b""  # which SQLite puts after every number and text
+    return "" if order.by in (Sort.ID, Sort.TITLE) else -math.inf, ""
 
 
 class SqliteReader:
@@ -66,19 +88,25 @@ class SqliteReader:
         return [found.get(id) for id in ids]
 
     async def list_documents(
-        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+        self,
+        *,
+        order: Order = BY_ID,
+        after: str | None = None,
+        limit: int = 100,
+        filter: Filter | None = None,
     ) -> DocumentPage:
         """See `Reader.list_documents`."""
-        head = SQL["document_columns"]
-        if filter is None:
-            rows = await self._rows(f"{head} {SQL['documents_after']}", after, limit + 1)
-        else:
-            matching = await self._run(lambda: id_list(self._documents(filter).tolist()))
-            sql = f"{head} {SQL['documents_after_among']}"
-            rows = await self._rows(sql, after, matching, limit + 1)
+        place = _first(order) if after is None else order.parsed(after)
+        among = None
+        if filter is not None:
+            among = await self._run(lambda: id_list(self._documents(filter).tolist()))
+        sql = f"{SQL['document_columns']} {SQL[_LISTED[order]]}"
+        rows = await self._rows(sql, *place, among, limit + 1)
         documents = tuple(document_of(row) for row in rows[:limit])
         more = len(rows) > limit and bool(documents)
-        return DocumentPage(documents=documents, next=documents[-1].id if more else None)
+        return DocumentPage(
+            documents=documents, next=order.cursor(order.place(documents[-1])) if more else None
+        )
 
     async def chunks(self, ids: Sequence[ChunkId]) -> list[Chunk | None]:
         """See `Reader.chunks`."""

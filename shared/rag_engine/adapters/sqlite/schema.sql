@@ -14,6 +14,8 @@ CREATE TABLE document (
     updated_at REAL
 );
 CREATE INDEX document_visible ON document (id) WHERE current IS NOT NULL;
+CREATE INDEX document_created ON document (created_at, id) WHERE current IS NOT NULL;
+CREATE INDEX document_updated ON document (updated_at, id) WHERE current IS NOT NULL;
 
 -- A version is also its job. `claimable_at` is when a pending one may be claimed, or when the lease
 -- of a running one ends; `process` is the file in the data folder that whoever claimed it holds
@@ -49,6 +51,13 @@ CREATE TABLE version (
 );
 CREATE INDEX version_requested ON version (requested_at) WHERE status IN ('pending', 'running');
 CREATE INDEX version_waiting ON version (status, claimable_at) WHERE status IN ('pending', 'running');
+CREATE INDEX version_listed ON version (requested_at);
+CREATE INDEX version_standing ON version (status, requested_at);
+-- Of the versions that answer, which are the indexed ones: what a document is called, and its size.
+CREATE INDEX version_title ON version (
+    status, lower(coalesce(nullif(coalesce(submitted_title, title), ''), source))
+) WHERE status = 'indexed';
+CREATE INDEX version_size ON version (status, size) WHERE status = 'indexed';
 
 -- Evidence of versions that are not visible yet, a row a chunk, unpacked by `finish`.
 CREATE TABLE staged_chunk (
