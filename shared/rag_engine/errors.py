@@ -8,6 +8,7 @@
     │   │   └── InvalidCursor        no place in the list that is asked for
     │   ├── NotFound                 no such document, workspace, entity
     │   ├── Conflict                 another document stands there already
+    │   ├── IdempotencyKeyReused     the key of another request
     │   ├── ModelMismatch            the store's vectors were made by another model
     │   ├── ArchiveRejected          an archive that is not a whole, safe export
     │   └── DocumentRejected         the document itself cannot be read
@@ -67,6 +68,10 @@ class NotFound(CallerError):
 
 class Conflict(CallerError):
     """Something else stands where the request wanted to put a thing."""
+
+
+class IdempotencyKeyReused(CallerError):
+    """An idempotency key was given with another request before."""
 
 
 class ModelMismatch(CallerError):

@@ -28,6 +28,7 @@ from rag_engine.errors import (
 from rag_engine.ingest.versions import every_version, version_page
 from rag_engine_api.admission import READS, WRITES
 from rag_engine_api.calls import Call, Calling, DocumentId, filter_in_query
+from rag_engine_api.idempotency import ONCE, Repeatable, has_key, keep_open
 from rag_engine_api.problems import problem_of
 from rag_engine_api.schemas import (
     Accepted,
@@ -45,7 +46,7 @@ from rag_engine_api.schemas import (
 )
 from rag_engine_api.timing import UNTIMED
 
-router = APIRouter(tags=["documents"])
+router = APIRouter(tags=["documents"], route_class=Repeatable)
 
 _LARGEST_PAGE: Final = 1_000
 _EVENT_SECONDS: Final = 0.3
@@ -71,8 +72,9 @@ MetadataForm = Annotated[
 ]
 
 
-@router.post("/documents", dependencies=[WRITES], status_code=202)
+@router.post("/documents", dependencies=[WRITES, ONCE], status_code=202)
 async def upload(
+    request: Request,
     call: Calling,
     files: Annotated[list[UploadFile], File(description="One or many.")],
     id: Annotated[str | None, Form(description="Of one file; else it is the file's name.")] = None,
@@ -104,12 +106,14 @@ async def upload(
             if len(files) == 1 or (isinstance(error, WorldError) and not accepted):
                 raise
             refused.append(Refusal(name=name, problem=problem_of(error)))
+            if isinstance(error, WorldError):
+                keep_open(request)
         else:
             accepted.append(VersionBody.of(version))
     return Accepted(versions=accepted, refused=refused)
 
 
-@router.put("/documents/{id}", dependencies=[WRITES], status_code=202)
+@router.put("/documents/{id}", dependencies=[WRITES, ONCE], status_code=202)
 async def put(
     call: Calling,
     id: DocumentId,
@@ -123,7 +127,7 @@ async def put(
     return VersionBody.of(version)
 
 
-@router.post("/documents/text", dependencies=[WRITES], status_code=202)
+@router.post("/documents/text", dependencies=[WRITES, ONCE], status_code=202)
 async def write(
     call: Calling,
     body: TextBody,
@@ -188,7 +192,7 @@ def _fields(text: str) -> Metadata:
         ) from error
 
 
-@router.patch("/documents/{id}", dependencies=[WRITES], status_code=202)
+@router.patch("/documents/{id}", dependencies=[WRITES, ONCE], status_code=202)
 async def patch(call: Calling, id: DocumentId, body: PatchBody) -> VersionBody:
     """Change a document's title or metadata; the text stays. `null` removes (RFC 7396)."""
     title = body.title or "" if "title" in body.model_fields_set else None
@@ -341,10 +345,16 @@ async def cancel(call: Calling, id: DocumentId) -> VersionBody:
     return VersionBody.of(await call.engine.cancel(id, call.workspace))
 
 
-@router.post("/documents/{id}/retry", dependencies=[WRITES], status_code=202)
-async def retry(call: Calling, id: DocumentId) -> VersionBody:
+@router.post("/documents/{id}/retry", dependencies=[WRITES, ONCE], status_code=202)
+async def retry(request: Request, call: Calling, id: DocumentId) -> VersionBody:
     """Submit once more what failed or was cancelled."""
-    return VersionBody.of(await call.engine.retry(id, call.workspace))
+    try:
+        return VersionBody.of(await call.engine.retry(id, call.workspace))
+    except Conflict:
+        newest = await _newest(call, id)
+        if newest.status not in UNFINISHED or not has_key(request):
+            raise
+        return VersionBody.of(newest)  # this very request may have had it submitted before
 
 
 def _unseen(

@@ -39,7 +39,12 @@ CORS: Final[dict[str, Any]] = {
         *("Authorization", "X-API-Key", "Content-Type", "X-Workspace", "X-Request-ID"),
         *("Idempotency-Key", "Last-Event-ID"),
     ],
-    "expose_headers": ["X-Request-ID", "Retry-After", "Content-Disposition"],
+    "expose_headers": [
+        "X-Request-ID",
+        "Retry-After",
+        "Content-Disposition",
+        "Idempotency-Replayed",
+    ],
 }
 """What pages of other origins may send and read. There are no cookies, so none are let in."""
 

@@ -13,6 +13,7 @@ from rag_engine.core.edits import Alias, Edit, Fact, Suppression
 from rag_engine_api.admission import READS, WRITES
 from rag_engine_api.calls import Calling, filter_in_query
 from rag_engine_api.documents import AfterQuery, FilterQuery, LimitQuery
+from rag_engine_api.idempotency import ONCE, Repeatable
 from rag_engine_api.schemas import (
     Body,
     NeighbourhoodBody,
@@ -23,7 +24,7 @@ from rag_engine_api.schemas import (
     shown,
 )
 
-router = APIRouter(tags=["graph"])
+router = APIRouter(tags=["graph"], route_class=Repeatable)
 
 NameQuery = Annotated[str, Query(min_length=1, description="Case and spacing do not matter.")]
 
@@ -167,21 +168,21 @@ def _edit_body(edit: Edit, made_at: float) -> EditBody:
     return EditBody(id=edit.id, suppression=suppression, made_at=moment(made_at))
 
 
-@router.post("/graph/aliases", dependencies=[WRITES])
+@router.post("/graph/aliases", dependencies=[WRITES, ONCE])
 async def merge(call: Calling, body: AliasBody) -> Made:
     """Let one name stand for another, in what is there and in what will come."""
     alias = Alias(source=body.source, target=body.target)
     return Made(id=alias.id, new=await call.engine.edit(alias, call.workspace))
 
 
-@router.post("/graph/suppressions", dependencies=[WRITES])
+@router.post("/graph/suppressions", dependencies=[WRITES, ONCE])
 async def hide(call: Calling, body: SuppressionBody) -> Made:
     """Hide an entity, or what joins two."""
     suppression = Suppression(name=body.name, other=body.other)
     return Made(id=suppression.id, new=await call.engine.edit(suppression, call.workspace))
 
 
-@router.post("/graph/facts", dependencies=[WRITES], status_code=202)
+@router.post("/graph/facts", dependencies=[WRITES, ONCE], status_code=202)
 async def add(call: Calling, body: FactBody) -> MadeFact:
     """Add what a person knows, as a document of its own."""
     fact = Fact(**body.model_dump())

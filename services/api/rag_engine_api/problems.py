@@ -36,6 +36,7 @@ STATUSES: Final[dict[type[errors.RagEngineError], HTTPStatus]] = {
     errors.InvalidCursor: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Conflict: HTTPStatus.CONFLICT,
+    errors.IdempotencyKeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ModelMismatch: HTTPStatus.CONFLICT,
     errors.ArchiveRejected: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.DocumentRejected: HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -1,4 +1,5 @@
-"""Deleting blobs that nobody needs any more: what deleted and replaced documents leave behind.
+"""Deleting what nobody needs any more: blobs that deleted and replaced documents leave behind, and
+answers that no request will ask for once more.
 
 A blob is stored before the row that names it, so one that no row names may be about to be named. It
 is kept for a day since it was stored last, and storing it again begins another day.
@@ -45,9 +46,10 @@ async def collect(control: Control, blobs: Blobs) -> int:
 
 
 async def collect_now_and_then(control: Control, blobs: Blobs) -> None:
-    """Collect at most once an hour; what is in the way of it is no failure of other work."""
+    """Do both at most once an hour; what is in the way of it is no failure of other work."""
     try:
         if await control.due("collect", _PAUSE_SECONDS):
+            await control.idempotency.forget()
             count = await collect(control, blobs)
             logger.info("collected", extra={"action": events.COLLECTED, "blobs": count})
     except RagEngineError as error:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from rag_engine.core.bm25 import Statistics
     from rag_engine.core.filters import Filter
     from rag_engine.core.ids import ChunkId, EntityId
+    from rag_engine.ports.idempotency import IdempotencyRecords
 
 Ids = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
@@ -442,6 +443,11 @@ class Workspace:
 
 class Control(Protocol):
     """Which workspaces there are, and which keys let programs in."""
+
+    @property
+    def idempotency(self) -> IdempotencyRecords:
+        """What requests that may be sent twice were answered."""
+        ...
 
     async def workspaces(self) -> list[str]:
         """Names of all workspaces, sorted."""

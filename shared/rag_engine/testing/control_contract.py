@@ -5,6 +5,7 @@ Each test's name is the promise; see `rag_engine.ports.storage.Control`.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from rag_engine.core.ids import chunk_id
 from rag_engine.core.jobs import Decision
 from rag_engine.core.keys import Key, Scope
 from rag_engine.errors import InvalidRequest, LeaseLost, ModelMismatch, NotFound, StoreUnavailable
+from rag_engine.ports.idempotency import KEPT_SECONDS, IdempotencyRecord
 from rag_engine.testing.drafts import (
     DIMENSIONS,
     LEASE,
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 
     from rag_engine.ports.storage import Control, Workspace
     from rag_engine.testing.drafts import Place
+
+
+KEY = "5b" * 32
+"""An idempotency key, as long as one may be."""
 
 
 class ControlContract:
@@ -332,6 +338,90 @@ class ControlContract:
         await other.aclose()
         assert await opened.keys() == [first, reading]
         assert await opened.workspaces() == []
+
+    async def test_an_idempotency_key_stands_for_the_first_request_wherever_it_is_asked_for(
+        self, opened: Control, control: Place
+    ) -> None:
+        await opened.open("default", create=True)
+        mine = opened.idempotency
+        asked = IdempotencyRecord(fingerprint="1f")
+        answered = replace(asked, answer='{"text": "Straße \\u0000 🙂"}')
+        assert await mine.reserve("default", KEY, "1f") == asked
+        other = control()
+        theirs = other.idempotency
+        for one in (mine, theirs):
+            assert await one.reserve("default", KEY, "2f") == asked
+            assert await one.reserve("default", KEY, "1f") == asked
+        assert await theirs.settle("default", KEY, replace(answered, fingerprint="2f")) == asked
+        assert await mine.settle("default", KEY, answered) == answered
+        assert await theirs.settle("default", KEY, replace(answered, answer="later")) == answered
+        await theirs.release("default", KEY, "1f")
+        await other.aclose()
+        assert await mine.reserve("default", KEY, "2f") == answered
+        assert await mine.reserve("default", "other", "2f") == replace(asked, fingerprint="2f")
+
+    async def test_of_many_requests_with_one_key_at_once_one_is_stood_for(
+        self, opened: Control, control: Place
+    ) -> None:
+        await opened.open("default", create=True)
+        other = control()
+        both = [opened.idempotency, other.idempotency] * 5
+        reserved = await asyncio.gather(
+            *(one.reserve("default", KEY, str(number)) for number, one in enumerate(both))
+        )
+        assert len(set(reserved)) == 1
+        settled = await asyncio.gather(
+            *(
+                one.settle("default", KEY, replace(reserved[0], answer=str(number)))
+                for number, one in enumerate(both)
+            )
+        )
+        assert len(set(settled)) == 1
+        assert settled[0].answer in {*map(str, range(len(both)))}
+        await other.aclose()
+
+    async def test_an_idempotency_key_is_free_again_once_it_is_released_or_old(
+        self, opened: Control, control: Place
+    ) -> None:
+        await opened.open("default", create=True)
+        await opened.open("idle", create=True)
+        records = opened.idempotency
+        await records.reserve("default", KEY, "1f")
+        await records.release("default", KEY, "2f")
+        assert (await records.reserve("default", KEY, "3f")).fingerprint == "1f"
+        await records.release("default", KEY, "1f")
+        asked = await records.reserve("default", KEY, "4f")
+        assert asked == IdempotencyRecord(fingerprint="4f")
+        await records.settle("default", KEY, replace(asked, answer="yes"))
+        await records.reserve("idle", KEY, "1f")
+        await control.pass_time(KEPT_SECONDS * 0.9)
+        await records.reserve("default", "later", "2f")
+        assert await records.forget() == 0
+        await control.pass_time(KEPT_SECONDS * 0.2)
+        asked = await records.reserve("default", KEY, "5f")
+        assert asked == IdempotencyRecord(fingerprint="5f")
+        assert await records.forget() == 1
+        assert (await records.reserve("default", "later", "3f")).fingerprint == "2f"
+        assert await records.forget(older_than=0) == 2
+        assert await records.forget(older_than=0) == 0
+
+    async def test_idempotency_keys_are_a_workspaces_own_and_go_with_it(
+        self, opened: Control
+    ) -> None:
+        records = opened.idempotency
+        answered = IdempotencyRecord(fingerprint="1f", answer="yes")
+        assert await records.reserve("none", KEY, "1f") == IdempotencyRecord(fingerprint="1f")
+        assert await records.settle("none", KEY, answered) == answered
+        await records.release("none", KEY, "1f")
+        assert await opened.workspaces() == []
+        for name in ("mine", "theirs"):
+            await opened.open(name, create=True)
+        assert await records.settle("mine", KEY, answered) == answered
+        assert (await records.reserve("theirs", KEY, "2f")).fingerprint == "2f"
+        await opened.delete("mine")
+        await opened.open("mine", create=True)
+        assert (await records.reserve("mine", KEY, "3f")).fingerprint == "3f"
+        assert (await records.reserve("theirs", KEY, "3f")).fingerprint == "2f"
 
     async def test_a_chore_is_due_once_in_a_while_wherever_it_is_asked_for(
         self, opened: Control, control: Place

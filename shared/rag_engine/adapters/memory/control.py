@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rag_engine.adapters.memory.idempotency import MemoryIdempotency
 from rag_engine.adapters.memory.queue import MemoryQueue
 from rag_engine.adapters.memory.store import MemoryStore
 from rag_engine.adapters.memory.tables import Tables
@@ -44,6 +45,7 @@ class MemoryControl:
         self._open: dict[str, tuple[Tables, Workspace]] = {}
         self._begun: dict[str, float] = {}
         self._keys: MutableMapping[str, Key] = {} if keys is None else keys
+        self.idempotency = MemoryIdempotency(self._tables, clock)
 
     async def workspaces(self) -> list[str]:
         return sorted(self._tables)

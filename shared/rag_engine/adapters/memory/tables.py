@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rag_engine.core.edits import ActiveEdit
     from rag_engine.core.ids import ChunkId
     from rag_engine.core.models import Document, Version
+    from rag_engine.ports.idempotency import IdempotencyRecord
     from rag_engine.ports.queue import Lease
     from rag_engine.ports.storage import ChunkEvidence, Vectors
 
@@ -52,6 +53,7 @@ class Tables:
         processes: The controls that are open.
         leases: When the lease of each epoch runs out. Apart from the rows, so that a heartbeat
             from another thread changes nothing else.
+        idempotency: What each idempotency key stands for, and since when.
     """
 
     model: str
@@ -68,6 +70,7 @@ class Tables:
     deleted: bool = False
     processes: set[object] = field(default_factory=set)
     leases: dict[int, float] = field(default_factory=dict)
+    idempotency: dict[str, tuple[IdempotencyRecord, float]] = field(default_factory=dict)
 
     def there(self) -> Tables:
         """These, unless the workspace was deleted.

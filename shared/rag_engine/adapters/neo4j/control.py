@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from rag_engine.adapters.neo4j.connection import Address, Connection, Row, Transaction
+from rag_engine.adapters.neo4j.idempotency import Neo4jIdempotency
 from rag_engine.adapters.neo4j.leases import Clock, time_of, token
 from rag_engine.adapters.neo4j.migrations import migrate
 from rag_engine.adapters.neo4j.queue import Neo4jQueue
@@ -83,6 +84,7 @@ class Neo4jControl:
         self._opened: dict[str, tuple[int, Workspace]] = {}
         self._lock = asyncio.Lock()
         self._ready = False
+        self.idempotency = Neo4jIdempotency(self._connection, namespace, clock, self._prepare)
 
     async def workspaces(self) -> list[str]:
         """See `Control.workspaces`."""

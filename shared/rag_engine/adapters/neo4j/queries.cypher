@@ -66,6 +66,7 @@ CALL { MATCH (n:Document) WHERE n.workspace = $workspace AND n.id IS NOT NULL RE
        UNION MATCH (n:Value) WHERE n.workspace = $workspace AND n.owner IS NOT NULL AND n.kind IS NOT NULL
          AND n.hash IS NOT NULL RETURN n LIMIT $limit
        UNION MATCH (n:Edit) WHERE n.workspace = $workspace AND n.id IS NOT NULL RETURN n LIMIT $limit
+       UNION MATCH (n:Idempotency) WHERE n.workspace = $workspace AND n.key IS NOT NULL RETURN n LIMIT $limit
        UNION MATCH (n:Pin) WHERE n.workspace = $workspace RETURN n LIMIT $limit }
 WITH n LIMIT $limit
 DETACH DELETE n
@@ -135,6 +136,43 @@ MERGE (k:Key {namespace: $namespace, id: $id}) SET k += $values;
 
 // name: remove_key
 MATCH (k:Key {namespace: $namespace, id: $id}) DELETE k RETURN $id AS id;
+
+// name: reserve_key
+WITH coalesce($now, datetime.realtime().epochMillis / 1000.0) AS now
+MATCH (w:Workspace {namespace: $namespace, name: $name})
+MERGE (r:Idempotency {workspace: w.number, key: $key})
+ON CREATE SET r.fingerprint = $fingerprint, r.made_at = now
+SET r.locked = $token
+WITH r, now, r.made_at <= now - $seconds AS outdated
+FOREACH (one IN CASE WHEN outdated THEN [r] ELSE [] END |
+  SET one.fingerprint = $fingerprint, one.made_at = now REMOVE one.answer)
+RETURN r.fingerprint AS fingerprint, r.answer AS answer;
+
+// name: settle_key
+WITH coalesce($now, datetime.realtime().epochMillis / 1000.0) AS now
+MATCH (w:Workspace {namespace: $namespace, name: $name})
+MERGE (r:Idempotency {workspace: w.number, key: $key})
+ON CREATE SET r.fingerprint = $fingerprint, r.made_at = now
+SET r.locked = $token
+WITH r, r.fingerprint = $fingerprint AND r.answer IS NULL AS unanswered
+FOREACH (one IN CASE WHEN unanswered THEN [r] ELSE [] END | SET one.answer = $answer)
+RETURN r.fingerprint AS fingerprint, r.answer AS answer;
+
+// name: release_key
+MATCH (w:Workspace {namespace: $namespace, name: $name})
+MATCH (r:Idempotency {workspace: w.number, key: $key})
+SET r.locked = $token
+WITH r WHERE r.fingerprint = $fingerprint AND r.answer IS NULL
+DELETE r;
+
+// name: forget_old_keys
+WITH coalesce($now, datetime.realtime().epochMillis / 1000.0) - $seconds AS before
+MATCH (w:Workspace {namespace: $namespace})
+CALL { WITH w, before MATCH (r:Idempotency) WHERE r.workspace = w.number AND r.made_at <= before
+       RETURN r LIMIT $limit }
+WITH r LIMIT $limit
+DELETE r
+RETURN count(*) AS forgotten;
 
 // name: lock_chore
 MERGE (c:Chore {namespace: $namespace, name: $name})

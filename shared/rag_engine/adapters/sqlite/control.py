@@ -31,6 +31,7 @@ from rag_engine.adapters.sqlite.deletion import (
     remove_deleted,
 )
 from rag_engine.adapters.sqlite.handles import Handle, Handles
+from rag_engine.adapters.sqlite.idempotency import SqliteIdempotency
 from rag_engine.adapters.sqlite.lookout import Lookout
 from rag_engine.adapters.sqlite.migrations import LATEST, applied, migrate
 from rag_engine.adapters.sqlite.presence import Presence
@@ -91,6 +92,7 @@ class SqliteControl:
         self._clock = clock
         self._executor = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
         self._listing = data_dir / "control.sqlite"
+        self.idempotency = SqliteIdempotency(self._listing, self._path, clock)
         self._presence = Presence(data_dir / "workers")
         self._lookout = Lookout(self._presence, clock)
         self._handles = Handles()

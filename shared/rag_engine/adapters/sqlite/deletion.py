@@ -59,13 +59,21 @@ def remove_deleted(listing: sqlite3.Connection, paths: Sequence[Path]) -> None:
         return
     listing.execute("BEGIN IMMEDIATE")
     listing.execute(SQL["make_deleted"])
+    make_idempotency(listing)
     for path in paths:
         listing.execute(SQL["add_deleted"], (int(path.stem),))
         listing.execute(SQL["forget_number"], (int(path.stem),))
+        listing.execute(SQL["forget_keys_of"], (int(path.stem),))
     listing.execute("COMMIT")
     for path in paths:
         for file in (*_beside(path), _mark(path)):
             file.unlink(missing_ok=True)
+
+
+def make_idempotency(listing: sqlite3.Connection) -> None:
+    """Give the list its table of idempotency records, which an earlier release did not make."""
+    listing.execute(SQL["make_idempotency"])
+    listing.execute(SQL["make_idempotency_index"])
 
 
 def _beside(path: Path) -> Iterator[Path]:

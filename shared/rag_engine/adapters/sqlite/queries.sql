@@ -652,6 +652,42 @@ SELECT begun_at FROM chore WHERE name = ?;
 INSERT INTO chore (name, begun_at) VALUES (?1, ?2)
 ON CONFLICT (name) DO UPDATE SET begun_at = excluded.begun_at WHERE begun_at <= ?2 - ?3;
 
+-- name: make_idempotency
+CREATE TABLE IF NOT EXISTS idempotency (
+    workspace INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    answer TEXT,
+    made_at REAL NOT NULL,
+    PRIMARY KEY (workspace, key)
+) WITHOUT ROWID;
+
+-- name: make_idempotency_index
+CREATE INDEX IF NOT EXISTS idempotency_made_at ON idempotency (made_at);
+
+-- name: reserve_key
+INSERT INTO idempotency (workspace, key, fingerprint, made_at) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (workspace, key) DO UPDATE
+SET fingerprint = excluded.fingerprint, answer = NULL, made_at = excluded.made_at
+WHERE made_at <= ?4 - ?5;
+
+-- name: settle_key
+INSERT INTO idempotency (workspace, key, fingerprint, answer, made_at) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (workspace, key) DO UPDATE SET answer = excluded.answer
+WHERE answer IS NULL AND fingerprint = excluded.fingerprint;
+
+-- name: idempotency_record
+SELECT fingerprint, answer FROM idempotency WHERE workspace = ? AND key = ?;
+
+-- name: release_key
+DELETE FROM idempotency WHERE workspace = ? AND key = ? AND fingerprint = ? AND answer IS NULL;
+
+-- name: forget_old_keys
+DELETE FROM idempotency WHERE made_at <= ?;
+
+-- name: forget_keys_of
+DELETE FROM idempotency WHERE workspace = ?;
+
 -- ---------------------------------------------------------------- checksums
 
 -- name: seal_chunk
