@@ -275,6 +275,8 @@ async def test_what_a_process_did_not_index_before_it_was_gone_the_next_one_does
     await limited.aclose()
     monkeypatch.setattr(Connection, "run", run)
     assert await asked(FOUND) == []
+    monkeypatch.setattr(indexing, "_PAUSE", 0.01)
     await limited.open("default")
-    await limited.aclose()
-    assert await asked(FOUND) == ["text 0"]
+    async with asyncio.timeout(30):
+        while await asked(FOUND) != ["text 0"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)

@@ -246,7 +246,7 @@ class Neo4jControl:
         )
         if self._indexed:
             await self._index(number)
-            store.indexing.marked()  # by one that was killed, maybe
+            store.indexing.begin()  # one that was killed may have left something
         queue = Neo4jQueue(self._connection, number, clock=self._clock, process=self._process)
         return number, Workspace(name=name, store=store, queue=queue)
 

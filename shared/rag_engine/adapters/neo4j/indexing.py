@@ -47,16 +47,20 @@ class Indexing:
     def marked(self) -> None:
         """A write has marked chunks: index them in a moment, while others go on."""
         self._marked = True
+        self.begin()
+
+    def begin(self) -> None:
+        """Index in a moment what others left, if they did."""
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work())
 
     async def aclose(self) -> None:
-        """Index what this process left to be done, as far as there is time for it."""
-        if self._working is None or self._working.done():
-            return
-        self._working.cancel()
-        await asyncio.wait([self._working])
-        await self.settle(within=_LEAVE_SECONDS)
+        """Index what this process marked, as far as there is time for it."""
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.wait([self._working])
+        if self._marked:
+            await self.settle(within=_LEAVE_SECONDS)
 
     async def settle(self, *, within: float | None = None) -> None:
         """Index all that is marked now. That it fails is no reason for a write to fail.
@@ -64,22 +68,27 @@ class Indexing:
         Args:
             within: Seconds after which no other batch is begun.
         """
-        last = time.monotonic() + (within or float("inf"))
-        self._marked, count = False, _BATCH
+        marked, self._marked = self._marked, False
         try:
-            while count == _BATCH and time.monotonic() < last:
-                [row] = await self._connection.run(
-                    "index_marked",
-                    workspace=self._workspace,
-                    write=True,
-                    within=within,
-                    limit=_BATCH,
-                )
-                count = row["count"]
+            await self._index(within)
         except RagEngineError as error:
             logger.warning(str(error), extra={"action": events.INDEXES_BEHIND})
+        except asyncio.CancelledError:
+            self._marked = marked
+            raise
+
+    async def _index(self, within: float | None) -> None:
+        last = time.monotonic() + (within or float("inf"))
+        count = _BATCH
+        while count == _BATCH and time.monotonic() < last:
+            [row] = await self._connection.run(
+                "index_marked", workspace=self._workspace, write=True, within=within, limit=_BATCH
+            )
+            count = row["count"]
 
     async def _work(self) -> None:
-        while self._marked:
+        while True:
             await asyncio.sleep(_PAUSE)
             await self.settle()
+            if not self._marked:
+                return
