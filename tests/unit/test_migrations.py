@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from importlib.resources import files
@@ -106,3 +107,5 @@ def test_every_statement_is_used_and_every_used_one_is_there() -> None:
     quoted = {f"{mark}{name}{mark}": name for name in (*SQL, *UPKEEP) for mark in "\"'"}
     used = {name for text, name in quoted.items() if text in code}
     assert sorted({*SQL, *UPKEEP} - used) == []
+    named = re.findall(r"""\b(?:SQL|UPKEEP)\[["'](\w+)["']\]""", code)
+    assert sorted({*named} - {*SQL, *UPKEEP}) == []

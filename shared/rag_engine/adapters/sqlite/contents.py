@@ -47,9 +47,9 @@ class SqliteContents:
 
     async def read(self) -> AsyncGenerator[Content, None]:
         """See `Contents.read`."""
-        sql = f"{SQL['document_columns']} {SQL['documents_after']}"
-        after: str | None = None
-        while page := await self._run(partial(self._view.rows, sql, after, _PAGE)):
+        sql = f"{SQL['document_columns']} {SQL['listed_by_id']}"
+        after = ""
+        while page := await self._run(partial(self._view.rows, sql, None, after, None, _PAGE)):
             for document in map(document_of, page):
                 yield await self._run(partial(self._content, document))
                 after = document.id
