@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
     from browsing import Visit
 
@@ -191,6 +191,71 @@ def test_another_file_of_the_same_name_replaces_when_that_is_said(
     assert "fell into the sea" in text
     assert len(visit.complaints) == 1
     assert "409" in visit.complaints.pop()
+
+
+def test_a_list_that_comes_late_takes_no_question_away(visit: Visit, tmp_path: Path) -> None:
+    visit.put("farne.md", FARNE)
+    page = visit.open("documents")
+    row = page.locator(".row")
+    expect(row).to_contain_text("1 passage")
+    (tmp_path / "farne.md").write_text("# Farne\n\nThe lighthouse fell into the sea.")
+    page.set_input_files("#files", tmp_path / "farne.md")
+    expect(row).to_contain_text("There is another document of that name.")
+    visit.put("mill.md", "The mill of Farne stands still.")
+    refreshed(page)
+    expect(page.locator(".row")).to_have_count(2)
+    asking = page.locator(".row", has_text="There is another document of that name.")
+    expect(asking).to_have_count(1)
+    asking.get_by_role("button", name="Keep the old one").click()
+    expect(page.locator(".row", has_text="farne.md")).to_contain_text("1 passage")
+    visit.complaints.clear()
+
+
+def test_a_document_that_was_accepted_while_the_list_was_made_stays(
+    visit: Visit, tmp_path: Path
+) -> None:
+    visit.put("farne.md", FARNE)
+    page = visit.open("documents")
+    expect(page.locator(".row")).to_contain_text("1 passage")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/versions?**", hold)
+    refreshed(page)
+    page.wait_for_timeout(100)
+    [route] = held
+    old = route.fetch()
+    (tmp_path / "mill.md").write_text("The mill of Farne stands still.")
+    page.set_input_files("#files", tmp_path / "mill.md")
+    mill = page.locator(".row", has_text="mill.md")
+    expect(mill).to_contain_text("1 passage")
+    with page.expect_response("**/stats"):
+        route.fulfill(response=old)
+    expect(mill).to_contain_text("1 passage")
+    page.unroute_all()
+
+
+def test_more_documents_are_shown_than_the_server_lists_at_a_time(visit: Visit) -> None:
+    for number in range(5):
+        visit.client.post(
+            visit.place("documents/text"), json={"text": FARNE, "name": f"{number}.md"}
+        )
+    page = visit.page
+    short = re.compile(r"limit=\d+")
+    page.route(
+        "**/versions?**", lambda one: one.continue_(url=short.sub("limit=2", one.request.url))
+    )
+    visit.open("documents")
+    expect(page.locator(".row")).to_have_count(5)
+    expect(page.locator("#more-documents")).to_be_hidden()
+    assert len([one for one in visit.requests if "after=" in one]) == 2
+
+
+def refreshed(page: Page) -> None:
+    """Have the page bring its list up to date, as when one comes back to it."""
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
 def test_a_workspace_is_chosen_and_stays_in_the_address(visit: Visit) -> None:

@@ -6,7 +6,7 @@ import { sureToDelete } from "./dialogs.js";
 import { openSource } from "./source.js";
 
 const PAGE = 50;
-const MOST = 1000; // that the server lists
+const LARGEST = 1000; // page of the server
 const STREAMS = 3; // browsers open six connections to a server, and others are needed too
 const STAGES = ["parse", "chunk", "extract", "embed", "write"];
 const DOING = ["Reading", "Cutting into passages", "Finding names", "Embedding", "Writing", "Finishing"];
@@ -25,6 +25,7 @@ const rows = new Map(); // a document's id to its row
 const waiting = []; // ids whose progress will be followed when a stream is free
 let following = 0;
 let limit = PAGE;
+let turn = 0; // counts what was shown in rows
 let era = new AbortController(); // ends when another workspace is chosen
 
 /** Forget everything and show what the workspace has. */
@@ -43,17 +44,36 @@ export async function reload(exists) {
 /** Bring the list up to date. */
 export async function refresh() {
   const { signal } = era;
-  const { versions } = await json(placed(`versions?limit=${limit}`), { signal });
+  const since = turn;
+  const { versions, more } = await newest(signal);
   const listed = new Set(versions.map((one) => one.document_id));
-  for (const [id, row] of rows) if (!listed.has(id) && row.known) drop(id);
+  const late = (row) => row?.turn > since; // the list was made before
+  for (const [id, row] of rows) {
+    if (listed.has(id) || !row.known || late(row)) continue;
+    if (row.held) row.known = null;
+    else drop(id);
+  }
   for (const version of versions) {
-    show(version);
+    if (!late(rows.get(version.document_id))) show(version);
     byId("rows").append(rows.get(version.document_id).element);
   }
   for (const row of rows.values()) if (!row.known) byId("rows").prepend(row.element);
-  byId("more-documents").hidden = versions.length < limit || limit >= MOST;
+  byId("more-documents").hidden = !more;
   await count(signal);
   settle();
+}
+
+/** The versions that are to be shown, whether there are more, page by page. */
+async function newest(signal) {
+  const versions = [];
+  for (let next = null; ; ) {
+    const size = Math.min(limit - versions.length, LARGEST);
+    const after = next === null ? "" : `&after=${encodeURIComponent(next)}`;
+    const page = await json(placed(`versions?limit=${size}${after}`), { signal });
+    versions.push(...page.versions);
+    next = page.next;
+    if (next === null || versions.length >= limit) return { versions, more: next !== null };
+  }
 }
 
 async function count(signal) {
@@ -73,7 +93,8 @@ function settle() {
 function rowFor(id, name) {
   let row = rows.get(id);
   if (!row) {
-    row = { element: el("li", { class: "row" }), known: null };
+    // `held` is one that says how a file is sent, or asks what to do about it, until that is done.
+    row = { element: el("li", { class: "row" }), known: null, held: false, turn: 0 };
     rows.set(id, row);
     byId("rows").prepend(row.element);
   }
@@ -93,7 +114,11 @@ function show(version) {
   const before = rows.get(id)?.known;
   const row = rowFor(id, version.source === "manual" ? "Fact added by hand" : version.source);
   row.known = version;
-  paint(row, described(version), actions(version));
+  const said = JSON.stringify(version);
+  if (!row.held && row.said !== said) {
+    paint(row, described(version), actions(version)); // and not again: it may say what went wrong
+    row.said = said;
+  }
   if (UNFINISHED.includes(version.status)) {
     if (!row.followed) follow(id);
   } else if (before && UNFINISHED.includes(before.status)) ended(row, version);
@@ -106,6 +131,8 @@ function ended(row, version) {
 }
 
 function paint(row, details, buttons) {
+  row.turn = ++turn;
+  row.said = null;
   const had = row.element.contains(document.activeElement) && document.activeElement.dataset.action;
   row.element.replaceChildren(
     el("div", { class: "row-text" }, el("strong", { class: "name" }, foreign(row.name)), ...details),
@@ -247,7 +274,7 @@ export async function add(files) {
   const here = { place: workspace(), signal: era.signal };
   const queued = [...files].map((file) => ({ file, row: rowFor(file.name, file.name) }));
   for (const { row } of queued) {
-    row.known ??= null;
+    row.held = true;
     paint(row, [state("waiting", "Waiting to be sent"), bar(0)], []);
   }
   settle();
@@ -258,11 +285,12 @@ export async function add(files) {
 }
 
 async function sent(file, row, replace) {
+  row.held = true;
   const progress = (part) => paint(row, [state("working", "Sending"), bar(part, 1)], []);
   progress(0);
   try {
     const { versions } = await upload(file, { replace, progress });
-    if (versions[0].document_id !== file.name) forget(file.name);
+    release(file.name, versions[0].document_id);
     versions.forEach(show);
     announce(`${row.name} was accepted.`);
     document.dispatchEvent(new Event("accepted"));
@@ -271,12 +299,16 @@ async function sent(file, row, replace) {
   }
 }
 
-function forget(id) {
-  if (!rows.get(id)?.known) drop(id);
+/** Let a row say again where its document stands, if there is one. */
+function release(id, next) {
+  const row = rows.get(id);
+  if (!row) return;
+  row.held = false;
+  if (row.known) show(row.known);
+  else if (id !== next) drop(id);
 }
 
 function refused(file, row, problem) {
-  const old = row.known;
   const conflict = problem.code === "conflict";
   const text = conflict ? "There is another document of that name." : problem.detail;
   const again = el(
@@ -284,7 +316,7 @@ function refused(file, row, problem) {
     { type: "button", "data-action": "again", click: () => sent(file, row, conflict) },
     conflict ? "Replace it" : "Send again",
   );
-  const away = () => (old ? show(old) : drop(file.name));
+  const away = () => release(file.name);
   const no = el("button", { type: "button", class: "plain", click: away }, conflict ? "Keep the old one" : "Dismiss");
   paint(row, [state("failed", "Not accepted"), el("p", { class: "reason" }, text)], [again, no]);
   announce(`${row.name} was not accepted. ${text}`);
