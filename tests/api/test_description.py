@@ -53,7 +53,7 @@ schema = schemathesis.openapi.from_dict(DESCRIPTION).exclude(path_regex="^/api/v
 async def served(folder: Path) -> AsyncIterator[str]:
     """The address of a server with workers, whose workspace `default` holds a document."""
     engine = await small_engine(folder)
-    await put(engine, "report.pdf", FARNE)
+    await put(engine, "notes-on-the-lens.md", FARNE)
     keyring = Access(engine.control, admin_token=TOKEN)
     app = create_app(engine, keyring, admission=Admission.KEYS, limits=LIMITS)
     door = listening("127.0.0.1", 0)

@@ -26,6 +26,7 @@ from rag_engine_api import (
 from rag_engine_api.admission import AskForKeys
 from rag_engine_api.calls import UnderRoot, WholeSegments, workspace_by_header, workspace_by_path
 from rag_engine_api.doors import CORS, LocalOnly
+from rag_engine_api.examples import show_examples
 from rag_engine_api.headers import WaryHeaders
 from rag_engine_api.limits import BodyLimit, Limits, Throttle
 from rag_engine_api.measuring import Inventory, Measured, templates_of
@@ -103,6 +104,7 @@ def create_app(
     )
     metrics.BUILD.labels(operations.VERSION).set(1)
     describe_routes(app)
+    show_examples(app)
     show_console(app)
     explain_errors(app)
     _surround(app, admission, limits, root_path, origins)

@@ -114,7 +114,10 @@ def segment(written: str) -> str:
 DocumentId = Annotated[
     str,
     AfterValidator(segment),
-    Path(description="The document's id; a `/` in it is written `%2F`.", examples=["report.pdf"]),
+    Path(
+        description="The document's id; a `/` in it is written `%2F`.",
+        examples=["notes-on-the-lens.md"],
+    ),
 ]
 """Of a parameter: the id of a document in the path."""
 

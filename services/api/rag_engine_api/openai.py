@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from rag_engine.core.models import DEFAULT_WORKSPACE
 from rag_engine.engine import Question
@@ -72,7 +72,7 @@ class StreamOptions(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    include_usage: bool = False
+    include_usage: StrictBool = False
 
 
 class ChatBody(BaseModel):
@@ -82,7 +82,7 @@ class ChatBody(BaseModel):
 
     model: str = Field(examples=[FAMILY, f"{FAMILY}:fusion@contracts"])
     messages: list[ChatMessage] = Field(min_length=1, max_length=1_000)
-    stream: bool = False
+    stream: StrictBool = False
     stream_options: StreamOptions | None = None
 
 
