@@ -104,3 +104,51 @@ def test_no_field_is_an_address_that_could_be_fetched(client: httpx.AsyncClient)
         if how.get("format") in ("uri", "url", "iri") or field in ("url", "uri", "href", "link")
     }
     assert asked == set()
+
+
+HIDDEN = {
+    "page.html": '<base href="{0}"><link rel=stylesheet href="{0}/a.css"><script src="{0}/a.js"></script>'
+    '<meta http-equiv=refresh content="0;url={0}"><h1>Farne</h1><img src="{0}/a.png"><p>Ada</p>'
+    '<iframe src="{0}"></iframe><object data="{0}"></object>',
+    "data.xml": '<?xml version="1.0"?><!DOCTYPE a SYSTEM "{0}/a.dtd" [<!ENTITY e SYSTEM "{0}/e">]>'
+    '<?xml-stylesheet href="{0}/a.xsl"?><a xmlns:xi="http://www.w3.org/2001/XInclude">Ada &e;'
+    '<xi:include href="{0}/x"/></a>',
+    "picture.svg": '<svg xmlns="http://www.w3.org/2000/svg"><image href="{0}/a.png"/>'
+    "<text>Ada</text></svg>",
+    "notes.md": "# Farne\n\n![a]({0}/a.png) <img src='{0}'> [b]: {0}/b\n\nAda.",
+    "mail.eml": "From: a@b.example\nSubject: Farne\nContent-Type: message/external-body;"
+    ' access-type=URL; URL="{0}/body"\n\nContent-Type: text/plain\n\nAda.',
+    "notes.rst": ".. image:: {0}/a.png\n.. include:: {0}/b\n.. raw:: html\n   :url: {0}/c\n\nAda.",
+}
+
+
+async def test_no_address_in_what_is_sent_is_fetched(tmp_path: Path) -> None:
+    """Whatever field or document names a server, also one of this machine, nobody asks it."""
+    asked: list[object] = []
+
+    def met(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    engine = await small_engine(tmp_path / "data")
+    async with await asyncio.start_server(met, "127.0.0.1", 0) as inside, asking(engine) as client:
+        address = f"http://127.0.0.1:{inside.sockets[0].getsockname()[1]}"
+        for name, text in HIDDEN.items():
+            given = {"files": (name, text.format(address).encode())}
+            metadata = {"metadata": f'{{"url": "{address}/m"}}'}
+            sent = await client.post("/api/v1/documents", files=given, data=metadata)
+            assert sent.status_code == 202, sent.text
+        fields = {"text": f"{address}/t", "id": f"{address}/i", "name": address}
+        sent = await client.post("/api/v1/documents/text", json=fields | {"title": f"{address}/h"})
+        assert sent.status_code == 202, sent.text
+        await engine.work()
+        question = {"question": f"Who is at {address}/q?", "filter": {"eq": {"url": address}}}
+        assert (await client.post("/api/v1/query", json=question)).status_code == 200
+        parts = [
+            {"type": "image_url", "image_url": {"url": f"{address}/picture.png"}},
+            {"type": "text", "text": f"Who is at {address}/c?"},
+        ]
+        chat = {"model": "rag-engine", "messages": [{"role": "user", "content": parts}]}
+        assert (await client.post("/v1/chat/completions", json=chat)).status_code == 200
+        assert asked == []
+    await engine.aclose()
