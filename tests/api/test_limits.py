@@ -249,3 +249,46 @@ async def test_a_slow_upload_that_goes_on_is_taken(engine: Engine) -> None:
         headers = {"Content-Type": "application/json"}
         response = await client.post("/api/v1/documents/text", content=slowly(), headers=headers)
         assert response.status_code == 202, response.text
+
+
+GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+async def connected(
+    client: httpx.AsyncClient, said: bytes
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which something was said."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+    writer.write(said)
+    return reader, writer
+
+
+async def test_connections_that_rest_make_room_for_others(engine: Engine) -> None:
+    async with served(engine, limits=replace(LIMITS, requests=1)) as (_, client):
+        resting = [await connected(client, GET) for _ in range(4)]
+        for reader, _ in resting:
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+        assert (await client.get("/health")).status_code == 200
+        closed = [asyncio.create_task(reader.read()) for reader, _ in resting]
+        done, waiting = await asyncio.wait(closed, timeout=1)
+        assert (len(done), len(waiting)) == (1, 3)
+        for _, writer in resting:
+            writer.close()
+
+
+async def test_too_many_connections_are_told_when_to_come_back(engine: Engine) -> None:
+    async with served(engine, limits=replace(LIMITS, requests=1)) as (_, client):
+        busy = [await connected(client, HEAD) for _ in range(4)]
+        await asyncio.sleep(0.2)
+        response = await client.get("/health")
+        refused(response, 503, "overloaded")
+        assert response.headers["connection"] == "close"
+        for _, writer in busy:
+            writer.close()
+        await asyncio.sleep(0.2)
+        assert (await client.get("/health")).status_code == 200
+
+
+async def test_a_connection_outlives_a_proxys_patience(engine: Engine) -> None:
+    async with served(engine) as (server, _):
+        assert server.config.timeout_keep_alive > 60

@@ -28,7 +28,8 @@ _UNLIMITED: Final = frozenset({"/health", "/ready", "/metrics"})
 """What those ask who see to it that the service lives, also when it is overloaded."""
 
 _SLOWEST: Final = 1_000  # bytes a second, over all of a body that takes longer than a silence may
-_SOON_SECONDS: Final = 1
+SOON_SECONDS: Final = 1
+"""After which who was refused for want of room may come again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ class Throttle:
                 f"{self._limits.requests} requests are being answered already. Come back when "
                 "Retry-After says, or raise RAG_API_MAX_REQUESTS."
             )
-            return own_problem(HTTPStatus.SERVICE_UNAVAILABLE, detail), _SOON_SECONDS
+            return own_problem(HTTPStatus.SERVICE_UNAVAILABLE, detail), SOON_SECONDS
         if not caller:
             return None
         if self._under_way[caller] >= self._limits.requests_per_key:
@@ -122,7 +123,7 @@ class Throttle:
                 f"{self._limits.requests_per_key} requests of yours are being answered already. "
                 "Wait for one of them, or raise RAG_API_MAX_REQUESTS_PER_KEY."
             )
-            return own_problem(HTTPStatus.TOO_MANY_REQUESTS, detail), _SOON_SECONDS
+            return own_problem(HTTPStatus.TOO_MANY_REQUESTS, detail), SOON_SECONDS
         if self._rate is not None and not await self._window.hit(self._rate, caller):
             detail = (
                 f"You have sent {self._rate.amount} requests within a minute. Come back when "

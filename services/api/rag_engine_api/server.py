@@ -7,6 +7,7 @@ import socket
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 import uvicorn
@@ -14,10 +15,18 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rag_engine.errors import ConfigurationError
-from rag_engine_api.limits import Limits
+from rag_engine_api.limits import SOON_SECONDS, Limits
+from rag_engine_api.problems import own_problem, place_of, respond
 
 _BACKLOG: Final = 512
 _CONNECTIONS: Final = 4  # for each request at a time: most rest between two requests
+_REST_SECONDS: Final = 75
+"""How long a connection may rest between two requests. Longer than proxies keep theirs (nginx 60 s):
+whoever closes first must not be the server, or a request is under way to a closed connection (502)."""
+_FULL: Final = (
+    "There are more connections than the service bears. Come back when Retry-After says, or raise "
+    "RAG_API_MAX_REQUESTS."
+)
 
 
 class Server(uvicorn.Server):
@@ -37,14 +46,18 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(_Connection, header_seconds=limits.body_seconds),  # type: ignore[arg-type]
+                http=partial(  # type: ignore[arg-type]
+                    _Connection,
+                    header_seconds=limits.body_seconds,
+                    most=_CONNECTIONS * limits.requests,
+                ),
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 proxy_headers=bool(proxies),
                 forwarded_allow_ips=list(proxies),
                 lifespan="off",
-                limit_concurrency=_CONNECTIONS * limits.requests,
+                timeout_keep_alive=_REST_SECONDS,
                 timeout_graceful_shutdown=drain_seconds,
             )
         )
@@ -61,15 +74,43 @@ class Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """A connection that is closed when the head of a request does not come to its end."""
+    """A connection that is closed when the head of a request does not come to its end.
 
-    def __init__(self, *args: Any, header_seconds: float, **more: Any) -> None:
+    When there are too many, one that rests is closed for each that comes, and what is asked on the
+    rest is refused. Uvicorn's own limit counts those that rest, and its 503 has no `Retry-After`.
+
+    Args:
+        header_seconds: Longest time of a head.
+        most: Connections at a time.
+    """
+
+    def __init__(self, *args: Any, header_seconds: float, most: int, **more: Any) -> None:
         super().__init__(*args, **more)
         self._header_seconds = header_seconds
+        self._most = most
         self._waiting: asyncio.TimerHandle | None = None
+        self._answer = self.app
+        self.app = self._bounded
+
+    async def _bounded(self, scope: Any, receive: Any, send: Any) -> None:
+        if len(self.connections) <= self._most:
+            await self._answer(scope, receive, send)
+            return
+        headers = {"Retry-After": str(SOON_SECONDS), "Connection": "close"}
+        body = own_problem(HTTPStatus.SERVICE_UNAVAILABLE, _FULL)
+        await respond(place_of(scope), body, headers)(scope, receive, send)
+
+    def _make_room(self) -> None:
+        if len(self.connections) > self._most:
+            for one in self.connections:
+                if isinstance(one, _Connection) and one.timeout_keep_alive_task is not None:
+                    one.transport.close()
+                    self.connections.discard(one)
+                    break
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._make_room()
         self._wait()
 
     def data_received(self, data: bytes) -> None:
@@ -93,8 +134,15 @@ class _Connection(H11Protocol):
             self._waiting = None
 
 
-def listening(host: str, port: int) -> socket.socket:
+def listening(
+    host: str, port: int, *, chosen_by: str = "--host and --port, for example --port 8001"
+) -> socket.socket:
     """A socket that listens.
+
+    Args:
+        host: The address.
+        port: 0 for one that is free.
+        chosen_by: The options that choose another.
 
     Raises:
         ConfigurationError: The address cannot be had.
@@ -106,5 +154,5 @@ def listening(host: str, port: int) -> socket.socket:
         reason = getattr(error, "strerror", None) or error
         raise ConfigurationError(
             f"Nothing can listen on {host!r}, port {port} ({reason}). Stop whoever does, or choose "
-            "another with --host and --port, for example --port 8001."
+            f"another with {chosen_by}."
         ) from error
