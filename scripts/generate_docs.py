@@ -181,7 +181,8 @@ def metrics_page() -> str:
     ]
     return (
         f"# Metrics\n\n{NOTE}"
-        "`GET /metrics` shows these in the format of Prometheus. Counters and histograms are those of "
+        "`GET /metrics` shows these in the format of Prometheus, at `rag-engine serve` and at a "
+        "`rag-engine worker` with `--metrics-port`. Counters and histograms are those of "
         "the process that answers; what begins with `rag_queue_` and `rag_store_` is the store's, the "
         "same on every replica. See [how to watch it](../how-to/serve.md#watching-it).\n\n"
         "| Metric | Type | Labels | What it tells |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"

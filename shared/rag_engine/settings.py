@@ -83,6 +83,17 @@ class Settings(BaseSettings):
         description="How long nothing may be heard of a worker on another machine before others go "
         "on with what it had in hand, in seconds.",
     )
+    worker_metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="The port on which `rag-engine worker` answers `/metrics` and `/health`; 0 for "
+        "none. Give each worker of a machine its own.",
+    )
+    worker_metrics_host: str = Field(
+        default="127.0.0.1",
+        description="The address for that. It asks for no key: let strangers not reach it.",
+    )
     parser_max_bytes: int = Field(
         default=200 * 1024 * 1024, gt=0, description="Largest document, in bytes."
     )

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from command_line import started
+from neo4j_server import free_port
 from rag_engine_cli.session import Session
 
 if TYPE_CHECKING:
@@ -255,3 +259,39 @@ def test_until_idle_says_what_is_wrong_with_a_workspace(run: Run, data: Path) ->
     done = run("worker", "--until-idle")
     assert done.code == 3
     assert "0001.sqlite" in done.error
+
+
+def test_a_worker_can_be_watched(data: Path) -> None:
+    submit(data, {**texts(2), "empty": b" "})
+    port = free_port()
+    with (
+        started(data, "worker", "--metrics-port", str(port)) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client,
+    ):
+        until(lambda: status_of(data, "empty") == "failed" and status_of(data, "d1") == "indexed")
+        assert client.get("/health").json()["status"] == "ok"
+        response = client.get("/metrics")
+        assert client.get("/api/v1/documents").status_code == 404
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert response.headers["content-type"].startswith("text/plain")
+    told = {
+        (one.name, *one.labels.values()): one.value
+        for family in text_string_to_metric_families(response.text)
+        for one in family.samples
+    }
+    assert told["rag_ingest_attempts_total", "indexed"] == 2
+    assert told["rag_ingest_attempts_total", "failed"] == 1
+    assert told["rag_ingest_stage_seconds_count", "write"] == 2
+    assert told["rag_queue_versions", "pending"] == 0
+    assert told["rag_store_up",] == 1
+    assert [value for (name, *_), value in told.items() if name == "rag_build_info"] == [1]
+
+
+def test_a_port_that_another_worker_has_is_named(data: Path, run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("worker", "--until-idle", "--metrics-port", str(port))
+    assert done.code == 2
+    assert "--metrics-port" in done.error
+    assert str(port) in done.error

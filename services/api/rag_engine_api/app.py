@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from rag_engine.access import Access
 from rag_engine.engine import Engine
-from rag_engine.telemetry import metrics
+from rag_engine.exposition import Exposition
 from rag_engine_api import (
     documents,
     graph,
@@ -29,7 +29,7 @@ from rag_engine_api.doors import CORS, LocalOnly
 from rag_engine_api.examples import show_examples
 from rag_engine_api.headers import WaryHeaders
 from rag_engine_api.limits import BodyLimit, Limits, Throttle
-from rag_engine_api.measuring import Inventory, Measured, templates_of
+from rag_engine_api.measuring import Measured, templates_of
 from rag_engine_api.pages import describe_routes, show_console
 from rag_engine_api.problems import DESCRIBED, explain_errors
 from rag_engine_api.readiness import Checks
@@ -86,7 +86,7 @@ def create_app(
     app.state.engine = engine
     app.state.keyring = keyring
     app.state.stopping = False
-    app.state.inventory = Inventory(engine)
+    app.state.exposition = Exposition(engine, operations.VERSION)
     app.state.checks = Checks(engine)
     app.include_router(operations.router)
     app.include_router(measuring.router)
@@ -102,7 +102,6 @@ def create_app(
         prefix=f"{PREFIX}/workspaces/{{workspace}}",
         dependencies=[Depends(workspace_by_path)],
     )
-    metrics.BUILD.labels(operations.VERSION).set(1)
     describe_routes(app)
     show_examples(app)
     show_console(app)

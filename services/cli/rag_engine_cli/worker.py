@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +19,21 @@ from rag_engine_cli.signals import INTERRUPTED, Signals
 from rag_engine_cli.terminal import plural
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Iterator
+
     from rag_engine.engine import Engine
+
+
+_metrics_port = click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Answer /metrics and /health there. Default: RAG_WORKER_METRICS_PORT, else 0 for none.",
+)
+_metrics_host = click.option(
+    "--metrics-host",
+    help="The address for that. Default: RAG_WORKER_METRICS_HOST, else 127.0.0.1.",
+)
 
 
 @click.command()
@@ -37,9 +51,18 @@ if TYPE_CHECKING:
     help="How long to go on with documents in hand when told to stop. Default: they go back to the "
     "queue at once.",
 )
+@_metrics_port
+@_metrics_host
 @shared_options
 @pass_session
-def worker(session: Session, concurrency: int | None, until_idle: bool, grace: float) -> None:
+def worker(
+    session: Session,
+    concurrency: int | None,
+    until_idle: bool,
+    grace: float,
+    metrics_port: int | None,
+    metrics_host: str | None,
+) -> None:
     """Ingest what waits in the queues of all workspaces.
 
     Run as many workers on one data folder as you like: each document is claimed by one of them, and
@@ -53,10 +76,15 @@ def worker(session: Session, concurrency: int | None, until_idle: bool, grace: f
       rag-engine worker
       rag-engine worker --concurrency 8 --grace 20
       rag-engine worker --until-idle
+      rag-engine worker --metrics-port 9100
     """
-    shift = _Shift(session)
     # The interrupt is raised only while the models are being loaded.
-    with Signals() as signals, suppress(KeyboardInterrupt):
+    with (
+        _door(session, metrics_host, metrics_port) as door,
+        Signals() as signals,
+        suppress(KeyboardInterrupt),
+    ):
+        shift = _Shift(session, door)
         session.run(lambda engine: shift.work(engine, signals, concurrency, until_idle, grace))
     if signals.received == signal.SIGINT:
         session.terminal.note("Stopped. What was being worked on is safe in the queue.")
@@ -67,11 +95,31 @@ def worker(session: Session, concurrency: int | None, until_idle: bool, grace: f
             raise click.exceptions.Exit(1)
 
 
-class _Shift:
-    """Works, and prints a line for every document that comes to its end."""
+@contextmanager
+def _door(session: Session, host: str | None, port: int | None) -> Iterator[socket.socket | None]:
+    """Where the worker can be watched, if anywhere."""
+    port = session.settings.worker_metrics_port if port is None else port
+    host = session.settings.worker_metrics_host if host is None else host
+    if not port:
+        yield None
+        return
+    from rag_engine_api.server import listening
 
-    def __init__(self, session: Session) -> None:
+    with listening(host, port, chosen_by="--metrics-host and --metrics-port") as door:
+        yield door
+
+
+class _Shift:
+    """Works, and prints a line for every document that comes to its end.
+
+    Args:
+        session: Of the command.
+        door: Where it can be watched, or `None`.
+    """
+
+    def __init__(self, session: Session, door: socket.socket | None) -> None:
         self.failed = 0
+        self._door = door
         self._indexed = 0
         self._session = session
         self._only = session.workspace if _is_named(click.get_current_context()) else None
@@ -101,7 +149,18 @@ class _Shift:
             where = repr(self._only) if self._only else "all workspaces"
             folder = self._session.settings.data_dir
             self._session.terminal.note(f"Working on {where} of {folder}. Press Ctrl-C to stop.")
-        await pool.run()
+        async with self._watched(engine):
+            await pool.run()
+
+    @asynccontextmanager
+    async def _watched(self, engine: Engine) -> AsyncIterator[None]:
+        if self._door is None:
+            yield
+            return
+        from rag_engine_lightrag.watching import watched
+
+        async with watched(engine, self._door):
+            yield
 
     async def _check(self, engine: Engine, until_idle: bool) -> None:
         """A workspace that is not there is a mistake, unless it can still come."""
