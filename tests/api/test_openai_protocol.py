@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -9,6 +10,7 @@ import pytest
 
 from engines import put, small_engine
 from rag_engine.access import Access
+from rag_engine.adapters.models.fake import ScriptedChat
 from rag_engine.adapters.models.http import HttpLimits, http_client
 from rag_engine.adapters.models.openai_api import OpenAIChat
 from rag_engine.core.keys import Scope
@@ -129,6 +131,46 @@ async def test_a_model_gets_the_history_and_its_usage_is_counted(tmp_path: Path)
     assert (reply.choices[0].message.content or "").startswith("Ada Brand built it [1].")
     assert reply.usage is not None
     assert reply.usage.total_tokens == reply.usage.prompt_tokens + reply.usage.completion_tokens > 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_first_source_is_the_one_that_is_cited_first(
+    tmp_path: Path, stream: bool
+) -> None:
+    model = ScriptedChat(["So it is [3]. And so [1][3], as all know [2]."])
+    engine = await small_engine(tmp_path / "other", chat=model)
+    for name in "abc":
+        await put(engine, name, f"# Same\n\nThe lighthouse of Farne, as {name} tells it.")
+    async with asking(engine) as client:
+        found = (await client.post("/api/v1/search", json={"question": "lighthouse"})).json()
+        passages = [one["document_id"] for one in found["passages"]]
+        chat = speaking(client)
+        if stream:
+            parts: Any = await chat.chat.completions.create(
+                model="rag-engine",
+                messages=[{"role": "user", "content": "lighthouse"}],
+                stream=True,
+            )
+            deltas = [one.choices[0].delta.model_dump() async for one in parts]
+            text = "".join(one["content"] or "" for one in deltas)
+            [notes] = [one["annotations"] for one in deltas if one.get("annotations")]
+        else:
+            whole = await chat.chat.completions.create(
+                model="rag-engine", messages=[{"role": "user", "content": "lighthouse"}]
+            )
+            message = whole.choices[0].message.model_dump()
+            text, notes = message["content"], message["annotations"]
+    await engine.aclose()
+    assert text.startswith("So it is [1]. And so [2][1], as all know [3].")
+    assert text.endswith("Sources:\n[1] Same\n[2] Same\n[3] Same")
+    citations = [one["url_citation"] for one in notes]
+    assert [text[one["start_index"] : one["end_index"]] for one in citations] == [
+        *("[1]", "[2]", "[1]", "[3]")
+    ]
+    sources = list(dict.fromkeys(one["url"] for one in citations))
+    third, first, second = (sources[n].split("/")[-2] for n in range(3))
+    assert [first, second, third] == passages
+    assert all(re.search(r"/text#char=0,\d+$", one) for one in sources)
 
 
 async def test_a_key_of_one_workspace_chats_with_no_other(engine: Engine) -> None:

@@ -3,7 +3,10 @@
 A model's name says how and where is looked: `rag-engine[:mode][@workspace]`. The last message is the
 question, the turns before it are its history; what system messages say is not taken up, for here
 the instructions are ours. Sources come as annotations, and for clients that do not show these as a
-list under the answer.
+list under the answer. What a chat program wants done about the conversation itself is an errand.
+
+Passages are counted anew in the order in which an answer cites them. Programs that show annotations
+take the n-th source for what `[n]` means, whatever the number of its passage was.
 
 Source: https://platform.openai.com/docs/api-reference/chat
 """
@@ -14,7 +17,9 @@ import json
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 
@@ -26,10 +31,12 @@ from rag_engine.core.models import DEFAULT_WORKSPACE
 from rag_engine.engine import Question
 from rag_engine.errors import InvalidRequest, NotFound, RagEngineError
 from rag_engine.ports.models import Message
-from rag_engine.retrieval.answer import Answer, AnswerEvent
+from rag_engine.retrieval.answer import Answer, AnswerEvent, TextDelta
 from rag_engine.retrieval.plan import MODES
+from rag_engine_api import errands
 from rag_engine_api.admission import READS, KnownKey
 from rag_engine_api.calls import ServingEngine
+from rag_engine_api.errands import errand_in
 from rag_engine_api.problems import as_openai, problem_of
 from rag_engine_api.questions import begun
 from rag_engine_api.schemas import LONGEST_QUESTION
@@ -40,6 +47,8 @@ router = APIRouter(prefix="/v1", tags=["openai"])
 FAMILY: Final = "rag-engine"
 _NAME: Final = re.compile(rf"{FAMILY}(?::(?P<mode>[a-z]+))?(?:@(?P<workspace>.+))?")
 _CITATION: Final = re.compile(r"\[(\d+)\]")
+_SOURCES: Final = "Sources:"
+_FOOTNOTES: Final = re.compile(rf"\n\n{_SOURCES}(?:\n\[\d+\] .*)+\s*\Z")
 
 
 class TextPart(BaseModel):
@@ -155,7 +164,12 @@ def _chosen(request: Request, body: ChatBody) -> Question:
             "and add longer texts as documents."
         )
     history = [
-        Message(role="user" if one.role == "user" else "assistant", content=one.text)
+        (
+            Message(role="user", content=one.text)
+            if one.role == "user"
+            # What stood under an answer was no part of it: a model would learn to write such lists.
+            else Message(role="assistant", content=_FOOTNOTES.sub("", one.text))
+        )
         for one in before
         if one.role in ("user", "assistant")
     ]
@@ -180,8 +194,36 @@ async def models(engine: ServingEngine, key: KnownKey) -> ModelList:
 async def _begun(
     engine: ServingEngine, question: Asked
 ) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
-    async with begun(engine, question) as events:
+    errand = None if question.history else errand_in(question.text)
+    asked = (
+        _numbered_anew(engine.stream(question))
+        if errand is None
+        else errands.run(errand, engine.chat, mode=question.mode)
+    )
+    async with begun(asked) as events:
         yield events
+
+
+async def _numbered_anew(
+    answer: AsyncGenerator[AnswerEvent, None],
+) -> AsyncGenerator[AnswerEvent, None]:
+    """An answer whose citations count up from 1. None is ever divided between two pieces."""
+    numbers: dict[int, int] = {}
+
+    def counted(text: str) -> str:
+        return _CITATION.sub(
+            lambda one: f"[{numbers.setdefault(int(one[1]), len(numbers) + 1)}]", text
+        )
+
+    async with aclosing(answer):
+        async for event in answer:
+            if isinstance(event, Answer):
+                text = counted(event.text)
+                cited = {numbers[one.number]: one for one in event.references}
+                references = tuple(replace(cited[n], number=n) for n in sorted(cited))
+                yield replace(event, text=text, references=references)
+            else:
+                yield TextDelta(text=counted(event.text))
 
 
 @router.post(
@@ -271,7 +313,9 @@ class _Reply:
             reference = known.get(int(match[1]))
             if reference is not None:
                 place = f"documents/{quote(reference.document_id, safe='')}/text"
-                url = f"{self._base_url}api/v1/workspaces/{workspace}/{place}"
+                # Its own address for each passage, by which programs tell sources apart (RFC 5147).
+                where = f"{place}#char={reference.start},{reference.end}"
+                url = f"{self._base_url}api/v1/workspaces/{workspace}/{where}"
                 citation = {
                     "start_index": match.start(),
                     "end_index": match.end(),
@@ -284,7 +328,7 @@ class _Reply:
 
 def _footnotes(answer: Answer) -> str:
     lines = [f"[{one.number}] {one.label}" for one in answer.references]
-    return "\n\n" + "\n".join(["Sources:", *lines]) if lines else ""
+    return "\n\n" + "\n".join([_SOURCES, *lines]) if lines else ""
 
 
 def _usage(answer: Answer) -> UsageBody:

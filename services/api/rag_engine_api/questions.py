@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Annotated
@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from rag_engine.engine import Engine, Question
+from rag_engine.engine import Question
 from rag_engine.errors import RagEngineError
 from rag_engine.ports.models import Message
 from rag_engine.retrieval.answer import Answer, AnswerEvent
@@ -59,9 +59,11 @@ async def query(call: Calling, body: QuestionBody) -> AnswerBody:
 
 
 @asynccontextmanager
-async def begun(engine: Engine, question: Question) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
+async def begun(
+    answer: AsyncGenerator[AnswerEvent, None],
+) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
     """An answer of which the first piece is there: what goes wrong before it has a status."""
-    async with aclosing(engine.stream(question)) as events:
+    async with aclosing(answer) as events:
         first = await anext(events)
 
         async def whole() -> AsyncIterator[AnswerEvent]:
@@ -73,7 +75,7 @@ async def begun(engine: Engine, question: Question) -> AsyncIterator[AsyncIterat
 
 
 async def _begun(call: Calling, body: QuestionBody) -> AsyncIterator[AsyncIterator[AnswerEvent]]:
-    async with begun(call.engine, question_of(call, body)) as events:
+    async with begun(call.engine.stream(question_of(call, body))) as events:
         yield events
 
 
