@@ -680,7 +680,8 @@ RETURN properties(v) AS version;
 
 // name: versions_to_order
 MATCH (v:VersionRecord) WHERE v.workspace = $workspace AND v.shown_at > $since
-RETURN properties(v) AS version;
+RETURN v {.row, .document_id, .number, .source, .submitted_title, .title, .content_hash, .size, .chunks,
+          .created_at, .finished_at, metadata: '{}'} AS version;
 
 // name: chunk_records
 UNWIND $rows AS row MATCH (c:ChunkRecord {workspace: $workspace, row: row})
