@@ -19,8 +19,6 @@ from typing import BinaryIO
 from rag_engine.core.edits import (
     FACT_PREFIX,
     FACT_SOURCE,
-    ONLY_FACTS,
-    ActiveEdit,
     Edit,
     Edits,
     Fact,
@@ -44,17 +42,26 @@ from rag_engine.core.models import (
 from rag_engine.core.submissions import check_fact, check_names, check_submission
 from rag_engine.errors import BlobMissing, Conflict, InvalidRequest, NotFound
 from rag_engine.ingest.accept import check_free
+from rag_engine.ingest.changes import Changes, changes
 from rag_engine.ingest.collect import collect, collect_now_and_then
 from rag_engine.ingest.embed import embed_names
 from rag_engine.ingest.heartbeat import Heart, ThreadHeart
-from rag_engine.ingest.parse import recall, recall_fact
+from rag_engine.ingest.parse import recall
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ingest.worker import LEASE_SECONDS, Watch, Worker
 from rag_engine.ports.models import ChatModel, Message
-from rag_engine.ports.storage import Blobs, Control, DocumentPage, Reader, Stats, Workspace
+from rag_engine.ports.storage import (
+    Blobs,
+    Control,
+    DocumentPage,
+    EntityPage,
+    Reader,
+    Stats,
+    Workspace,
+)
 from rag_engine.retrieval.answer import Answer, AnswerEvent, answer
 from rag_engine.retrieval.context import Budget, Context, assemble, ranked
-from rag_engine.retrieval.entities import EntityPage, entity_page
+from rag_engine.retrieval.entities import entity_page
 from rag_engine.retrieval.neighbourhood import (
     EgoNetwork,
     Neighbourhood,
@@ -99,22 +106,6 @@ class Found:
     context: Context
     warnings: tuple[str, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changes:
-    """What people have changed in a workspace's graph by hand.
-
-    Attributes:
-        edits: Aliases and suppressions, by the time they were made.
-        facts: By their ids.
-        lost: Ids of facts whose originals are gone, so that nobody can tell what they say. They can
-            be undone.
-    """
-
-    edits: tuple[ActiveEdit, ...]
-    facts: tuple[Fact, ...]
-    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -527,21 +518,7 @@ class Engine:
 
     async def edits(self, workspace: str = DEFAULT_WORKSPACE) -> Changes:
         """All that was changed by hand and not undone."""
-        async with (await self.control.open(workspace)).store.snapshot() as reader:
-            edits = await reader.edits()
-            facts, after = list[Document](), None
-            while True:
-                page = await reader.list_documents(after=after, filter=ONLY_FACTS)
-                facts += page.documents
-                if (after := page.next) is None:
-                    break
-        known, lost = list[Fact](), list[str]()
-        for one in facts:
-            try:
-                known.append(await recall_fact(one.content_hash, self.blobs))
-            except BlobMissing:
-                lost.append(one.id.removeprefix(FACT_PREFIX))
-        return Changes(edits=tuple(edits), facts=tuple(known), lost=tuple(lost))
+        return await changes((await self.control.open(workspace)).store, self.blobs)
 
     async def undo(self, id: str, workspace: str = DEFAULT_WORKSPACE) -> None:
         """Take back an edit or a fact, as if it had never been made.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rag_engine.testing.contents_contract import ContentsContract
 from rag_engine.testing.control_contract import ControlContract
 from rag_engine.testing.edits_contract import EditsContract
+from rag_engine.testing.entity_list_contract import EntityListContract
 from rag_engine.testing.listing_contract import ListingContract
 from rag_engine.testing.reader_contract import ReaderContract
 from rag_engine.testing.search_contract import SearchContract
@@ -24,6 +25,10 @@ class TestReader(ReaderContract):
 
 
 class TestListing(ListingContract):
+    pass
+
+
+class TestEntityList(EntityListContract):
     pass
 
 

@@ -13,7 +13,7 @@ from rag_engine.adapters.models.fake import HashEmbedder
 from rag_engine.core.edits import Alias, Suppression
 from rag_engine.core.filters import parse
 from rag_engine.errors import InvalidRequest
-from rag_engine.retrieval.entities import list_entities, search_entities
+from rag_engine.retrieval.entities import entity_page, search_entities
 from rag_engine.testing.drafts import DIMENSIONS, Draft, Passage, ingest, told
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def listed(
     found, after = [], None
     async with workspace.store.snapshot() as reader:
         while True:
-            page = await list_entities(reader, DIMENSIONS, after=after, limit=limit, filter=filter)
+            page = await entity_page(reader, EMBEDDER, None, after, limit=limit, filter=filter)
             assert len(page.entities) <= limit
             found += [(one.name, one.mentions) for one in page.entities]
             if (after := page.next) is None:
@@ -103,4 +103,4 @@ async def test_what_names_nothing_is_refused(workspace: Workspace) -> None:
                 await search_entities(reader, name, EMBEDDER, limit=1, filter=None)
         for after in ("", "x", "1", "1.x"):
             with pytest.raises(InvalidRequest):
-                await list_entities(reader, DIMENSIONS, after=after, limit=1, filter=None)
+                await entity_page(reader, EMBEDDER, None, after, limit=1, filter=None)

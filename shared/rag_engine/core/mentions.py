@@ -215,6 +215,11 @@ class MentionGraph:
         found[self.forward.targets[np.repeat(visible, counts)]] = True
         return found
 
+    def degrees(self, visible: Mask, entities: int) -> npt.NDArray[np.int64]:
+        """How many visible chunks mention each of the entity rows; shape `(entities,)`."""
+        seen = self.forward.targets[np.repeat(visible, np.diff(self.forward.offsets))]
+        return np.bincount(seen, minlength=entities).astype(np.int64)
+
 
 def _reversed(forward: Edges, first: int, chunk_ids: Ids, entities: int) -> Edges:
     start = forward.offsets[first]

@@ -103,6 +103,18 @@ class DocumentPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EntityPage:
+    """A page of entities, and where the next one begins.
+
+    Attributes:
+        next: Pass it as `after` for the next page; `None` at the end.
+    """
+
+    entities: tuple[Entity, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
     """What a workspace holds, counting what is visible only.
 
@@ -179,6 +191,20 @@ class Reader(Protocol):
         """Entities as the visible evidence makes them; `None` where there is none.
 
         An empty description or type says nothing: it is neither counted nor shown.
+        """
+        ...
+
+    async def list_entities(
+        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+    ) -> EntityPage:
+        """Entities by mentions descending, then id, beginning after the page that ended at `after`.
+
+        What has changed since that page was read makes no difference to any other entity. A page
+        costs what it shows; the first one that is read under a filter costs what that leaves
+        visible. `limit` is at least 1.
+
+        Raises:
+            InvalidCursor: `after` is not the `next` of a page of entities.
         """
         ...
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-
-import numpy as np
 
 from rag_engine.core.ids import EntityId, entity_id
 from rag_engine.core.names import entity_key
 from rag_engine.core.tokens import tokenize
-from rag_engine.errors import InvalidCursor, InvalidRequest
+from rag_engine.errors import InvalidRequest
+from rag_engine.ports.storage import EntityPage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,18 +21,6 @@ if TYPE_CHECKING:
 _NEAREST: Final = 100
 _PASSAGES: Final = 100
 """In so many passages with its words a name is looked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntityPage:
-    """A page of entities, and where the next one begins.
-
-    Attributes:
-        next: Pass it as `after` for the next page; `None` at the end.
-    """
-
-    entities: tuple[Entity, ...]
-    next: str | None
 
 
 async def entity_page(
@@ -56,43 +42,7 @@ async def entity_page(
         raise InvalidRequest("What is searched for comes in one page. Leave out `after`.")
     if search is not None:
         return await search_entities(reader, search, embedder, limit=limit, filter=filter)
-    return await list_entities(reader, embedder.dimensions, after=after, limit=limit, filter=filter)
-
-
-async def list_entities(
-    reader: Reader, dimensions: int, *, after: str | None, limit: int, filter: Filter | None
-) -> EntityPage:
-    """A page of the visible entities, those that most passages mention first, then by id.
-
-    One whose mentions change while pages are read may be missed or come twice; no other is.
-
-    Raises:
-        InvalidCursor: `after` is none of ours.
-    """
-    first = (0, 0) if after is None else _parsed(after)
-    # To the zero vector all are equally near: this is the list of what is visible.
-    nowhere = np.zeros((1, dimensions), np.float32)
-    count = (await reader.stats()).entities
-    [hits] = await reader.search_dense("entity", nowhere, count, filter=filter)
-    degrees = (await reader.adjacency("entity", hits.ids, filter=filter)).degrees
-    order = np.lexsort((hits.ids, -degrees))
-    places = list(zip((-degrees[order]).tolist(), hits.ids[order].tolist(), strict=True))
-    rest = places if after is None else [one for one in places if one > first]
-    page = rest[:limit]
-    return EntityPage(
-        entities=tuple(await _known(reader, (id for _, id in page), filter)),
-        next=f"{-page[-1][0]}.{page[-1][1]}" if len(rest) > limit else None,
-    )
-
-
-def _parsed(after: str) -> tuple[int, int]:
-    mentions, _, id = after.partition(".")
-    try:
-        return -int(mentions), int(id)
-    except ValueError as error:
-        raise InvalidCursor(
-            f"{after!r} is no place in a list of entities. Pass the `next` of the page before."
-        ) from error
+    return await reader.list_entities(after=after, limit=limit, filter=filter)
 
 
 async def search_entities(

@@ -88,6 +88,7 @@ async def _observe_graph(reader: Reader, chunks: list[Chunk], filter: Filter | N
         "entities": [
             found and asdict(found) for found in await reader.entities(entities, filter=filter)
         ],
+        "listed entities": await _listed(reader, filter),
         "relations": {
             key: [
                 asdict(one)
@@ -109,6 +110,16 @@ async def _observe_graph(reader: Reader, chunks: list[Chunk], filter: Filter | N
         rows[f"edges of each {kind}"] = adjacency_rows(edges)
         rows[f"vector of each {kind}"] = (await reader.vectors(kind, given)).tolist()
     return rows
+
+
+async def _listed(reader: Reader, filter: Filter | None) -> list[int]:
+    found: list[int] = []
+    after: str | None = None
+    while True:
+        page = await reader.list_entities(after=after, limit=_PAGE, filter=filter)
+        found += [one.id for one in page.entities]
+        if (after := page.next) is None:
+            return found
 
 
 async def _observe_searches(reader: Reader, chunks: list[Chunk], filter: Filter | None) -> Observed:

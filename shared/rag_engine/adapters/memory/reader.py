@@ -15,11 +15,13 @@ from rag_engine.core.ids import EntityId, entity_id, text_hash
 from rag_engine.core.listing import BY_ID, Order
 from rag_engine.core.models import Entity, Extraction, Relation
 from rag_engine.core.names import entity_key
+from rag_engine.core.ranked import pack_place, place_of
 from rag_engine.errors import ModelMismatch
 from rag_engine.ports.storage import (
     MAX_NEIGHBOURS,
     Adjacency,
     DocumentPage,
+    EntityPage,
     Hits,
     MentionEvidence,
     Stats,
@@ -98,6 +100,19 @@ class MemoryReader:
     ) -> list[Entity | None]:
         mentions = self._mentions(filter)
         return [_entity(mentions[id]) if id in mentions else None for id in ids]
+
+    async def list_entities(
+        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+    ) -> EntityPage:
+        entities = [_entity(found) for found in self._mentions(filter).values()]
+        entities.sort(key=lambda one: (-one.mentions, one.id))
+        if after is not None:
+            mentions, id = place_of(after, 1)
+            entities = [one for one in entities if (-one.mentions, one.id) > (-mentions, id)]
+        page = tuple(entities[:limit])
+        more = len(entities) > len(page)
+        last = pack_place(page[-1].mentions, page[-1].id) if more else None
+        return EntityPage(entities=page, next=last)
 
     async def relations(
         self, id: EntityId, *, limit: int = 50, filter: Filter | None = None

@@ -35,6 +35,7 @@ from rag_engine.ports.storage import (
     MAX_NEIGHBOURS,
     Adjacency,
     DocumentPage,
+    EntityPage,
     Hits,
     Ids,
     MentionEvidence,
@@ -139,6 +140,16 @@ class Neo4jReader:
         late = [EntityId(id) for id in wanted if id not in found]
         found |= await self._entities_from_evidence(late, await self._visible("chunk", filter))
         return [found.get(id) for id in ids]
+
+    async def list_entities(
+        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+    ) -> EntityPage:
+        """See `Reader.list_entities`."""
+        visible = await self._visible("chunk", filter)
+        ranked = await asyncio.to_thread(self._resident.ranked, repr(filter), visible)
+        ids, end = ranked.page(after, limit)
+        found = await self.entities([EntityId(id) for id in ids], filter=filter)
+        return EntityPage(entities=tuple(one for one in found if one is not None), next=end)
 
     async def relations(
         self, id: EntityId, *, limit: int = 50, filter: Filter | None = None

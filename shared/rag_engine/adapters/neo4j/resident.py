@@ -26,6 +26,7 @@ from rag_engine.adapters.neo4j.records import edit_of
 from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.mentions import MentionGraph
 from rag_engine.core.postings import Postings
+from rag_engine.core.ranked import Ranked
 from rag_engine.core.vectors import Ids, Mask, Positions, VectorTable
 from rag_engine.errors import StoreUnavailable
 from rag_engine.ports.storage import NodeKind
@@ -35,6 +36,9 @@ _KEPT: Final = 4
 
 _MASKS: Final = 64
 """Masks kept with a state; a byte a node each."""
+
+_RANKINGS: Final = 4
+"""Rankings kept with a state; 16 bytes an entity each."""
 
 _WASTE: Final = 0.3
 _MANY: Final = 1000
@@ -85,6 +89,7 @@ class Resident:
         chunk_versions: Row of the version of each chunk.
         chunk_assertions: How many assertions each chunk makes.
         masks: What filters leave visible, for those that are asked for again.
+        rankings: Entities in the order of their mentions, under filters that were asked for.
     """
 
     state: State
@@ -101,6 +106,7 @@ class Resident:
     graph: MentionGraph
     postings: Postings
     masks: dict[tuple[NodeKind, str], Mask] = field(default_factory=dict)
+    rankings: dict[str, Ranked] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, dimensions: int, *, exact: bool = True) -> Resident:
@@ -160,6 +166,22 @@ class Resident:
             self.masks.clear()
         self.masks[kind, name] = mask
         return mask
+
+    def ranked(self, name: str, visible: Mask) -> Ranked:
+        """Entities by how many visible chunks mention them, then id.
+
+        Args:
+            name: Of the filter: equal names mean equal filters.
+            visible: Which chunks it leaves visible.
+        """
+        known = self.rankings.get(name)
+        if known is None:
+            ids = self.entities.ids
+            known = Ranked.of(ids, self.graph.degrees(visible, len(ids)))
+            if len(self.rankings) >= _RANKINGS:
+                self.rankings.clear()
+            self.rankings[name] = known
+        return known
 
     def rows_of(self, positions: Positions) -> list[int]:
         """Rows of chunks by their positions."""
@@ -237,6 +259,7 @@ class Resident:
             graph=self.graph.compacted(alive, entities, chunks.ids),
             postings=self.postings.compacted(alive),
             masks={},
+            rankings={},
         )
 
     def unknown(self, added: Arrivals) -> Ids:

@@ -169,6 +169,20 @@ SELECT group_concat(doc, ' ') FROM occurrence WHERE term = ?;
 -- name: entities
 SELECT id, row, key, mentions FROM entity WHERE id IN (SELECT value FROM json_each(?));
 
+-- name: first_entities
+SELECT id, mentions FROM entity ORDER BY mentions DESC, id LIMIT ?;
+
+-- name: entities_after
+-- Two ranges of one index: as one condition with OR, everything before would be walked through.
+SELECT id, mentions FROM (
+    SELECT * FROM (SELECT id, mentions FROM entity WHERE mentions = ?1 AND id > ?2 ORDER BY id LIMIT ?3)
+    UNION ALL
+    SELECT * FROM (
+        SELECT id, mentions FROM entity WHERE mentions < ?1 ORDER BY mentions DESC, id LIMIT ?3
+    )
+)
+ORDER BY mentions DESC, id LIMIT ?3;
+
 -- name: entity_top_value
 SELECT value FROM entity_value WHERE entity = ? AND kind = ? ORDER BY count DESC, value LIMIT 1;
 
@@ -186,6 +200,14 @@ SELECT c.id, m.name, m.type, m.description, m.weight, m.written
 FROM mention AS m JOIN chunk AS c ON c.row = m.chunk
 WHERE m.entity = (SELECT row FROM entity WHERE id = ?) AND c.document IN (SELECT value FROM json_each(?))
 ORDER BY m.weight DESC, c.id LIMIT ?;
+
+-- name: mentions_of_entities_among
+SELECT e.id, e.key, m.name, m.type, m.description
+FROM json_each(?1) AS wanted
+CROSS JOIN entity AS e ON e.id = wanted.value
+CROSS JOIN mention AS m ON m.entity = e.row
+CROSS JOIN chunk AS c ON c.row = m.chunk
+WHERE c.document IN (SELECT value FROM json_each(?2));
 
 -- name: mentions_of_chunks
 SELECT c.id, m.name, m.type, m.description, m.weight, m.written

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
@@ -24,12 +24,14 @@ from rag_engine.core.filters import Filter
 from rag_engine.core.ids import ChunkId, EntityId
 from rag_engine.core.listing import BY_ID, Order, Sort
 from rag_engine.core.models import Chunk, Document, Entity, Extraction, Relation
+from rag_engine.core.ranked import Ranked, pack_place, place_of
 from rag_engine.core.vectors import Mask
 from rag_engine.errors import ModelMismatch, StoreUnavailable
 from rag_engine.ports.storage import (
     MAX_NEIGHBOURS,
     Adjacency,
     DocumentPage,
+    EntityPage,
     Hits,
     Ids,
     MentionEvidence,
@@ -124,6 +126,12 @@ class SqliteReader:
     ) -> list[Entity | None]:
         """See `Reader.entities`."""
         return await self._run(lambda: self._entities(ids, filter))
+
+    async def list_entities(
+        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+    ) -> EntityPage:
+        """See `Reader.list_entities`."""
+        return await self._run(lambda: self._list_entities(after, limit, filter))
 
     async def relations(
         self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
@@ -288,41 +296,70 @@ class SqliteReader:
             degrees=degrees,
         )
 
+    def _list_entities(self, after: str | None, limit: int, filter_: Filter | None) -> EntityPage:
+        if filter_ is None:
+            ids, end = self._page_of_all(after, limit)
+        else:
+            ids, end = self._ranked(self._resident(), filter_).page(after, limit)
+        found = self._entities([EntityId(id) for id in ids], filter_)
+        return EntityPage(entities=tuple(one for one in found if one is not None), next=end)
+
+    def _page_of_all(self, after: str | None, limit: int) -> tuple[list[int], str | None]:
+        """A page of all entities, by the index that is in their order: nothing is held for it."""
+        if after is None:
+            rows: list[Any] = self._view.rows(SQL["first_entities"], limit + 1)
+        else:
+            rows = self._view.rows(SQL["entities_after"], *place_of(after, 1), limit + 1)
+        page = rows[:limit]
+        end = pack_place(page[-1][1], page[-1][0]) if len(rows) > limit else None
+        return [id for id, _ in page], end
+
+    def _ranked(self, resident: Resident, filter_: Filter) -> Ranked:
+        name = repr(compile_filter(filter_))
+        return resident.ranked(name, self._visible(resident, "chunk", filter_))
+
     def _entities(self, ids: Sequence[EntityId], filter_: Filter | None) -> list[Entity | None]:
-        rows: list[Any] = self._view.rows(SQL["entities"], id_list(ids))
-        found: dict[int, Entity] = {}
-        for id, row, key, mentions in rows:
-            if filter_ is None:
-                found[id] = Entity(
-                    id=EntityId(id),
-                    key=key,
-                    name=self._value(SQL["entity_top_value"], row, "name"),
-                    type=self._value(SQL["entity_top_value"], row, "type"),
-                    mentions=mentions,
-                    descriptions=self._values(SQL["entity_descriptions"], row, SELECTED),
-                )
-            elif entity := self._entity_among(EntityId(id), key, filter_):
-                found[id] = entity
+        found = (
+            self._entities_among(ids, filter_)
+            if filter_ is not None
+            else self._entities_of_all(ids)
+        )
         return [found.get(id) for id in ids]
 
-    def _entity_among(self, id: EntityId, key: str, filter_: Filter) -> Entity | None:
-        """An entity as the evidence of matching documents makes it."""
-        matching = id_list(self._documents(filter_).tolist())
-        rows: list[Any] = self._view.rows(SQL["mentions_of_entity_among"], id, matching, -1)
-        if not rows:
-            return None
-        names, types = defaultdict[str, int](int), defaultdict[str, int](int)
-        for _, name, kind, *_ in rows:
-            names[name] += 1
-            types[kind] += bool(kind)
-        return Entity(
-            id=id,
-            key=key,
-            name=majority(names.items()),
-            type=majority((kind, count) for kind, count in types.items() if count),
-            mentions=len(rows),
-            descriptions=selected(row[3] for row in rows),
+    def _entities_of_all(self, ids: Sequence[EntityId]) -> dict[int, Entity]:
+        rows: list[Any] = self._view.rows(SQL["entities"], id_list(ids))
+        return {
+            id: Entity(
+                id=EntityId(id),
+                key=key,
+                name=self._value(SQL["entity_top_value"], row, "name"),
+                type=self._value(SQL["entity_top_value"], row, "type"),
+                mentions=mentions,
+                descriptions=self._values(SQL["entity_descriptions"], row, SELECTED),
+            )
+            for id, row, key, mentions in rows
+        }
+
+    def _entities_among(self, ids: Sequence[EntityId], filter_: Filter) -> dict[int, Entity]:
+        """Entities as the evidence of matching documents makes them."""
+        matching, wanted = id_list(self._documents(filter_).tolist()), id_list(
+            [*dict.fromkeys(ids)]
         )
+        rows: list[Any] = self._view.rows(SQL["mentions_of_entities_among"], wanted, matching)
+        grouped = defaultdict[tuple[int, str], list[Any]](list)
+        for id, key, *mention in rows:
+            grouped[id, key].append(mention)
+        return {
+            id: Entity(
+                id=EntityId(id),
+                key=key,
+                name=majority(Counter(name for name, _, _ in mentions).items()),
+                type=majority(Counter(kind for _, kind, _ in mentions if kind).items()),
+                mentions=len(mentions),
+                descriptions=selected(description for _, _, description in mentions),
+            )
+            for (id, key), mentions in grouped.items()
+        }
 
     def _relations(self, id: EntityId, limit: int) -> list[Relation]:
         rows: list[Any] = self._view.rows(SQL["relations_of_entity"], id, limit)

@@ -20,6 +20,7 @@ from rag_engine.adapters.sqlite.functions import checksum, damaged
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import id_list
 from rag_engine.core.mentions import MentionGraph
+from rag_engine.core.ranked import Ranked
 from rag_engine.core.vectors import Mask, Positions, VectorTable
 from rag_engine.ports.storage import NodeKind
 
@@ -28,6 +29,9 @@ _KEPT: Final = 4
 
 _MASKS: Final = 64
 """Masks kept with a state; a byte a node each."""
+
+_RANKINGS: Final = 4
+"""Rankings kept with a state; 16 bytes an entity each."""
 
 _WASTE: Final = 0.3
 _MANY: Final = 1000
@@ -46,6 +50,7 @@ class Resident:
         chunk_lengths: Lexemes of each chunk.
         entity_rows: Database row of each entity, ascending.
         masks: What filters leave visible, for those that are asked for again.
+        rankings: Entities in the order of their mentions, under filters that were asked for.
     """
 
     counter: int
@@ -57,6 +62,7 @@ class Resident:
     entities: VectorTable
     graph: MentionGraph
     masks: dict[tuple[NodeKind, str], Mask] = field(default_factory=dict)
+    rankings: dict[str, Ranked] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, dimensions: int) -> Resident:
@@ -98,6 +104,22 @@ class Resident:
         self.masks[kind, name] = mask
         return mask
 
+    def ranked(self, name: str, visible: Mask) -> Ranked:
+        """Entities by how many visible chunks mention them, then id.
+
+        Args:
+            name: Of the filter: equal names mean equal filters.
+            visible: Which chunks it leaves visible.
+        """
+        known = self.rankings.get(name)
+        if known is None:
+            ids = self.entities.ids
+            known = Ranked.of(ids, self.graph.degrees(visible, len(ids)))
+            if len(self.rankings) >= _RANKINGS:
+                self.rankings.clear()
+            self.rankings[name] = known
+        return known
+
     def _of_documents(self, documents: Rows) -> Mask:
         highest = int(self.chunk_documents.max(initial=0))
         wanted = np.zeros(highest + 1, dtype=np.bool_)
@@ -111,7 +133,9 @@ class Resident:
         # Entities before chunks, whose mentions name their rows.
         state = self.without(removed).with_entities(connection).with_chunks(connection)
         edited = [row for kind, row in removed if kind == "mentions"]
-        return replace(state.with_mentions(connection, edited), counter=counter, masks={})
+        return replace(
+            state.with_mentions(connection, edited), counter=counter, masks={}, rankings={}
+        )
 
     def without(self, removed: list[tuple[str, int]]) -> Resident:
         """This state without chunks and entities, given by kind and database row."""

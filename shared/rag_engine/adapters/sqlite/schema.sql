@@ -139,6 +139,7 @@ CREATE TABLE entity (
     key TEXT NOT NULL,
     mentions INTEGER NOT NULL
 );
+CREATE INDEX entity_mentions ON entity (mentions DESC, id);
 CREATE TABLE entity_vector (
     entity INTEGER PRIMARY KEY REFERENCES entity (row),
     id INTEGER NOT NULL,
