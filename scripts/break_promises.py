@@ -178,9 +178,12 @@ BREAKS = (
         promise="filter_sound",
         says="descriptions are the whole workspace's",
         file=f"{SQLITE}/reader.py",
-        old="            elif entity := self._entity_among(EntityId(id), key, filter_):\n"
-        "                found[id] = entity\n",
-        new="",
+        old="        found = (\n"
+        "            self._entities_among(ids, filter_)\n"
+        "            if filter_ is not None\n"
+        "            else self._entities_of_all(ids)\n"
+        "        )\n",
+        new="        found = self._entities_of_all(ids)\n",
     ),
     Break(
         promise="filter_sound",

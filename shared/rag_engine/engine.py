@@ -49,16 +49,9 @@ from rag_engine.ingest.heartbeat import Heart, ThreadHeart
 from rag_engine.ingest.parse import recall
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ingest.worker import LEASE_SECONDS, Watch, Worker
+from rag_engine.ports.blobs import Blobs
 from rag_engine.ports.models import ChatModel, Message
-from rag_engine.ports.storage import (
-    Blobs,
-    Control,
-    DocumentPage,
-    EntityPage,
-    Reader,
-    Stats,
-    Workspace,
-)
+from rag_engine.ports.storage import Control, DocumentPage, EntityPage, Reader, Stats, Workspace
 from rag_engine.retrieval.answer import Answer, AnswerEvent, answer
 from rag_engine.retrieval.context import Budget, Context, assemble, ranked
 from rag_engine.retrieval.entities import entity_page

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rag_engine.adapters.neo4j import Address
-    from rag_engine.ports.storage import Blobs
+    from rag_engine.ports.blobs import Blobs
     from rag_engine.testing.drafts import Place
 
 

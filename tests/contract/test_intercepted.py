@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from rag_engine.ports.blobs import Blobs
     from rag_engine.ports.models import ChatModel, Embedder
-    from rag_engine.ports.storage import Blobs, Control
+    from rag_engine.ports.storage import Control
     from rag_engine.testing.drafts import Place
 
 

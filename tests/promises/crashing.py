@@ -46,9 +46,10 @@ from rag_engine_lightrag.pool import WorkerPool
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from rag_engine.ports.blobs import Blobs
     from rag_engine.ports.models import ChatModel, Passage
     from rag_engine.ports.queue import JobQueue
-    from rag_engine.ports.storage import Blobs, Control
+    from rag_engine.ports.storage import Control
 
 EMBEDDER = HashEmbedder(dimensions=8)
 LIMIT_SECONDS = 60

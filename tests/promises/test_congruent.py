@@ -153,8 +153,10 @@ async def _searched(
         one and asdict(one) for one in await reader.entities(entities, filter=filter)
     ]
     found["relations"] = [
-        [asdict(one) for one in await reader.relations(id, filter=filter)]
-        for id in entities[:: max(1, len(entities) // 20)]
+        [asdict(one) for one in joined]
+        for joined in await reader.relations(
+            entities[:: max(1, len(entities) // 20)], filter=filter
+        )
     ]
     found["text"] = [
         hits_rows(await reader.search_text(tokenize(question), DEPTH, filter=filter))

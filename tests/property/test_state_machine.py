@@ -287,8 +287,9 @@ class StoreMachine(RuleBasedStateMachine):
         documents = [*strategies.IDS, "nobody"]
         chunks = [chunk_id(id, 1, ordinal) for id in documents for ordinal in range(3)]
         for id in entities:
-            self._ask(lambda one, id=id: one.relations(id, limit=limit, filter=filter))
             self._ask(lambda one, id=id: one.evidence(id, limit=limit, filter=filter))
+        self._ask(lambda one: one.relations(entities, limit=limit, filter=filter))
+        self._ask(lambda one: one.list_entities(limit=limit, filter=filter))
         self._ask(lambda one: one.entities(entities, filter=filter))
         self._ask(lambda one: one.adjacency("entity", int64(entities), filter=filter))
         self._ask(lambda one: one.adjacency("chunk", int64(chunks), filter=filter))

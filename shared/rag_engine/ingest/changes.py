@@ -11,7 +11,8 @@ from rag_engine.ingest.parse import recall_fact
 
 if TYPE_CHECKING:
     from rag_engine.core.models import Document
-    from rag_engine.ports.storage import Blobs, Store
+    from rag_engine.ports.blobs import Blobs
+    from rag_engine.ports.storage import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ import logging
 from typing import Final
 
 from rag_engine.errors import RagEngineError
-from rag_engine.ports.storage import Blobs, Control
+from rag_engine.ports.blobs import Blobs
+from rag_engine.ports.storage import Control
 from rag_engine.telemetry import events
 
 logger = logging.getLogger(__name__)

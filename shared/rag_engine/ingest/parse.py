@@ -11,8 +11,8 @@ from typing import Any
 
 from rag_engine.core.edits import Fact, is_fact, unpack_fact
 from rag_engine.core.models import Heading, PageStart, ParsedDocument, TextKind, Version
+from rag_engine.ports.blobs import Blobs
 from rag_engine.ports.models import Parser
-from rag_engine.ports.storage import Blobs
 
 
 async def parse(version: Version, blobs: Blobs, parser: Parser) -> ParsedDocument:

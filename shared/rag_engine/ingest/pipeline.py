@@ -23,9 +23,10 @@ from rag_engine.ingest.embed import texts_of
 from rag_engine.ingest.extract import extract
 from rag_engine.ingest.parse import keep, parse, recall, recall_fact
 from rag_engine.ingest.write import gather, write
+from rag_engine.ports.blobs import Blobs
 from rag_engine.ports.models import Embedder, Extractor, Parser
 from rag_engine.ports.queue import Job
-from rag_engine.ports.storage import Blobs, Workspace
+from rag_engine.ports.storage import Workspace
 
 Progress = Callable[[Version, Stage], None]
 """Told of each stage as it begins."""

@@ -11,7 +11,7 @@ where it stands.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,6 @@ from rag_engine.ports.queue import JobQueue, Lease
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
     from rag_engine.core.bm25 import Statistics
     from rag_engine.core.filters import Filter
@@ -209,9 +208,11 @@ class Reader(Protocol):
         ...
 
     async def relations(
-        self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
-    ) -> list[Relation]:
-        """Relations of an entity, by weight descending, then the other entity's id.
+        self, ids: Sequence[EntityId], *, limit: int = 50, filter: Filter | None = None
+    ) -> list[list[Relation]]:
+        """The `limit` strongest relations of each entity, by weight descending, then the other's id.
+
+        None for an unknown entity.
 
         Empty keywords and descriptions are left out; the selections are in the order of hash.
         """
@@ -542,57 +543,4 @@ class Control(Protocol):
 
     async def aclose(self) -> None:
         """Close every workspace that was opened. What they hold stays; no worker is left here."""
-        ...
-
-
-class Blobs(Protocol):
-    """Originals and parsed texts, by the SHA-256 of their bytes. What is there is durable."""
-
-    async def put(self, content: bytes | Path | BinaryIO) -> tuple[str, int]:
-        """Store bytes, or a file's bytes, and return their hash (hex) and length.
-
-        An open file is read from where it stands, and left open.
-        """
-        ...
-
-    async def read(self, hash: str) -> bytes:
-        """The bytes of a blob.
-
-        Raises:
-            BlobMissing: There is none of that hash, or its bytes no longer have that hash.
-        """
-        ...
-
-    def local(self, hash: str) -> AbstractAsyncContextManager[Path]:
-        """A blob as a read-only local file for the time of the context.
-
-        Raises:
-            BlobMissing: There is none of that hash, or its bytes no longer have that hash.
-        """
-        ...
-
-    async def hashes(self, *, older_than: float = 0.0) -> list[str]:
-        """Hashes of all blobs, sorted.
-
-        Args:
-            older_than: Only of those that nobody has stored for so many seconds. Storing what is
-                there already counts.
-        """
-        ...
-
-    async def delete(self, hashes: Sequence[str], *, older_than: float = 0.0) -> int:
-        """Delete blobs and return how many; unknown hashes are passed over.
-
-        While somebody is `keeping` the blobs, nothing is deleted.
-
-        Args:
-            hashes: Which ones.
-            older_than: A blob that somebody stored within so many seconds stays, even if that
-                happens at the same moment. What a process that died while it stored something left
-                behind goes too when it is that old.
-        """
-        ...
-
-    def keeping(self) -> AbstractAsyncContextManager[None]:
-        """For the time of the context no process deletes a blob; what is being deleted is waited for."""
         ...

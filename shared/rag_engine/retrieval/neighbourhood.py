@@ -89,11 +89,12 @@ async def neighbourhood(
     """
     entity = await _named(reader, name, embedder, filter)
     evidence = await reader.evidence(entity.id, limit=sightings, filter=filter)
+    [joined] = await reader.relations([entity.id], limit=relations, filter=filter)
     return Neighbourhood(
         entity=entity,
         aliases=await _aliases(reader, entity.key),
         sightings=tuple(await _sightings(reader, evidence)),
-        relations=tuple(await reader.relations(entity.id, limit=relations, filter=filter)),
+        relations=tuple(joined),
     )
 
 
@@ -113,15 +114,16 @@ async def ego_network(
         NotFound: No visible passage mentions it; the message names those that come close.
     """
     entity = await _named(reader, name, embedder, filter)
-    joined = await reader.relations(entity.id, limit=limit, filter=filter)
+    [joined] = await reader.relations([entity.id], limit=limit, filter=filter)
     found = await reader.entities([one.target for one in joined], filter=filter)
     entities = (entity, *(one for one in found if one))
     ids = {one.id for one in entities}
     relations = {frozenset((one.source, one.target)): one for one in joined if one.target in ids}
-    for neighbour in entities[1:]:
-        for one in await reader.relations(neighbour.id, limit=_STRONGEST, filter=filter):
-            if one.target in ids:
-                relations.setdefault(frozenset((one.source, one.target)), one)
+    neighbours = [one.id for one in entities[1:]]
+    around = await reader.relations(neighbours, limit=_STRONGEST, filter=filter)
+    for one in (one for found in around for one in found):
+        if one.target in ids:
+            relations.setdefault(frozenset((one.source, one.target)), one)
     return EgoNetwork(entities=entities, relations=tuple(relations.values()))
 
 

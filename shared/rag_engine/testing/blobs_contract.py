@@ -1,6 +1,6 @@
 """What every Blobs promises: the same bytes back, under the hash of their content.
 
-Each test's name is the promise; see `rag_engine.ports.storage.Blobs`.
+Each test's name is the promise; see `rag_engine.ports.blobs.Blobs`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from rag_engine.ports.storage import Blobs
+    from rag_engine.ports.blobs import Blobs
 
 CONTENT = b"\x00\xff\r\n" * 1000
 KEY = hashlib.sha256(CONTENT).hexdigest()

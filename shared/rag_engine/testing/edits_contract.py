@@ -88,7 +88,8 @@ class EditsContract:
         assert entity is not None
         assert (entity.name, entity.mentions) == ("IBM", 3)
         async with filled.store.snapshot() as reader:
-            joined = [one.target_name for one in await reader.relations(entity.id)]
+            [found] = await reader.relations([entity.id])
+            joined = [one.target_name for one in found]
             assert sorted(joined) == ["Lotus", "Red Hat"]
             assert await reader.canonical(["big blue", "ibm", "x"]) == ["ibm", "ibm", "x"]
             edges = await reader.adjacency("entity", int64([entity.id]))
@@ -157,7 +158,7 @@ class EditsContract:
         assert await entity_of(filled, "IBM") is None
         async with filled.store.snapshot() as reader:
             assert await reader.evidence(id_of("IBM")) == []
-            assert await reader.relations(id_of("Red Hat")) == []
+            assert await reader.relations([id_of("Red Hat")]) == [[]]
             [hits] = await reader.search_dense("entity", lattice("ibm")[None, :], 9)
             assert id_of("IBM") not in hits.ids.tolist()
             chunks = [chunk.id for chunk in await reader.document_chunks("ibm")]
@@ -169,7 +170,7 @@ class EditsContract:
         for name in ("IBM", "Red Hat"):
             assert await entity_of(filled, name) is not None
             async with filled.store.snapshot() as reader:
-                assert await reader.relations(id_of(name)) == []
+                assert await reader.relations([id_of(name)]) == [[]]
                 assert (await reader.stats()).relations == 1
 
     async def test_the_heavier_of_two_mentions_counts(self, workspace: Workspace) -> None:

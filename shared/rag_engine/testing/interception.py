@@ -12,9 +12,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
+from rag_engine.ports.blobs import Blobs
 from rag_engine.ports.models import ChatModel, Embedder, Extractor, Parser
 from rag_engine.ports.queue import JobQueue
-from rag_engine.ports.storage import Blobs, Contents, Control, Reader, Store, Workspace
+from rag_engine.ports.storage import Contents, Control, Reader, Store, Workspace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping

@@ -90,11 +90,10 @@ async def _observe_graph(reader: Reader, chunks: list[Chunk], filter: Filter | N
         ],
         "listed entities": await _listed(reader, filter),
         "relations": {
-            key: [
-                asdict(one)
-                for one in await reader.relations(entity_id(key), limit=_ALL, filter=filter)
-            ]
-            for key in keys
+            key: [asdict(one) for one in found]
+            for key, found in zip(
+                keys, await reader.relations(entities, limit=_ALL, filter=filter), strict=True
+            )
         },
         "evidence": {
             key: [

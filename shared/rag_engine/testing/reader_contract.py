@@ -191,9 +191,13 @@ class ReaderContract:
         )
         await ingest(workspace, saying("a", one), saying("b", other), mentioning("c", "BOB"))
         async with workspace.store.snapshot() as reader:
-            relations = await reader.relations(id_of("ann"))
-            assert await reader.relations(id_of("nobody")) == []
-            assert await reader.relations(id_of("ann"), limit=1) == relations[:1]
+            [relations] = await reader.relations([id_of("ann")])
+            ids = [id_of("nobody"), id_of("bob"), id_of("ann"), id_of("bob")]
+            [nobody, bob, ann, again] = await reader.relations(ids, limit=1)
+            assert (nobody, ann) == ([], relations[:1])
+            assert [[id_of("bob")]] == [[one.source for one in bob]]
+            assert again == bob
+            assert await reader.relations([]) == []
             stats = await reader.stats()
         assert [(r.target_name, r.weight, r.assertions) for r in relations] == [
             ("BOB", 1101, 3),
@@ -224,7 +228,7 @@ class ReaderContract:
         alone = await observed(workspace)
         await ingest(workspace, claiming("b", "likes", 400))
         async with workspace.store.snapshot() as reader:
-            [relation] = await reader.relations(id_of("Bob"))
+            [[relation]] = await reader.relations([id_of("Bob")])
         assert sorted(relation.keywords) == ["knows", "likes"]
         await workspace.store.delete(["b"])
         assert differences(alone, await observed(workspace)) == []
@@ -236,8 +240,9 @@ class ReaderContract:
         extraction = told("Ann", *names, pairs=[("Ann", name) for name in names])
         await ingest(workspace, saying("a", extraction))
         async with workspace.store.snapshot() as reader:
-            found = [one.target for one in await reader.relations(id_of("Ann"))]
-            some = [one.target for one in await reader.relations(id_of("Ann"), limit=5)]
+            [whole] = await reader.relations([id_of("Ann")])
+            [first] = await reader.relations([id_of("Ann")], limit=5)
+        found, some = [one.target for one in whole], [one.target for one in first]
         assert found == sorted(id_of(name) for name in names)
         assert some == found[:5]
 

@@ -196,10 +196,10 @@ class SearchContract:
                 ),
                 None,
             ]  # fmt: skip
-            [relation] = await reader.relations(id_of("Ann"), filter=BY_ANN)
+            [[relation]] = await reader.relations([id_of("Ann")], filter=BY_ANN)
             assert (relation.target_name, relation.weight) == ("bob", 1000)
             assert (relation.assertions, relation.descriptions) == (1, ())
-            assert await reader.relations(id_of("Cid"), filter=BY_ANN) == []
+            assert await reader.relations([id_of("Cid")], filter=BY_ANN) == [[]]
             evidence = await reader.evidence(id_of("Ann"), filter=BY_ANN)
             assert [one.chunk_id for one in evidence] == [mine]
             nodes = int64([id_of("Ann"), id_of("Cid")])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MemoryBlobs:
-    """Originals and parsed texts in memory; see `rag_engine.ports.storage.Blobs`.
+    """Originals and parsed texts in memory; see `rag_engine.ports.blobs.Blobs`.
 
     Args:
         clock: Seconds since the epoch.

@@ -115,21 +115,11 @@ class MemoryReader:
         return EntityPage(entities=page, next=last)
 
     async def relations(
-        self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
-    ) -> list[Relation]:
-        between: dict[EntityId, list[Assertion]] = {}
-        for evidence in self._passing(filter):
-            for assertion in evidence.extraction.assertions:
-                ends = _ends(assertion)
-                if id in ends:
-                    [other] = ends - {id}
-                    between.setdefault(other, []).append(assertion)
+        self, ids: Sequence[EntityId], *, limit: int = 50, filter: Filter | None = None
+    ) -> list[list[Relation]]:
+        every = [one for found in self._passing(filter) for one in found.extraction.assertions]
         mentions = self._mentions(filter)
-        relations = [
-            _relation(id, _entity(mentions[other]), assertions)
-            for other, assertions in between.items()
-        ]
-        return sorted(relations, key=lambda one: (-one.weight, one.target))[:limit]
+        return [_relations(id, every, mentions)[:limit] for id in ids]
 
     async def evidence(
         self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
@@ -274,6 +264,23 @@ def _entity(evidence: Sequence[MentionEvidence]) -> Entity:
         mentions=len(mentions),
         descriptions=_select(mention.description for mention in mentions),
     )
+
+
+def _relations(
+    id: EntityId,
+    every: Iterable[Assertion],
+    mentions: Mapping[EntityId, Sequence[MentionEvidence]],
+) -> list[Relation]:
+    between: dict[EntityId, list[Assertion]] = {}
+    for assertion in every:
+        ends = _ends(assertion)
+        if id in ends:
+            [other] = ends - {id}
+            between.setdefault(other, []).append(assertion)
+    relations = [
+        _relation(id, _entity(mentions[other]), assertions) for other, assertions in between.items()
+    ]
+    return sorted(relations, key=lambda one: (-one.weight, one.target))
 
 
 def _relation(source: EntityId, target: Entity, assertions: Sequence[Assertion]) -> Relation:

@@ -700,16 +700,18 @@ CALL { WITH e MATCH (v:Value)
 RETURN e.id AS id, e.key AS key, e.name AS name, e.type AS type, e.mentions AS mentions, descriptions;
 
 // name: relations
-MATCH (e:Entity {workspace: $workspace, id: $id})-[r:RELATED]-(o:Entity)
-WITH e, r, o ORDER BY r.weight DESC, o.id LIMIT $limit
-WITH r, o, toString(startNode(r).id) + '-' + toString(endNode(r).id) AS owner
+UNWIND $ids AS id MATCH (e:Entity {workspace: $workspace, id: id})
+CALL { WITH e MATCH (e)-[r:RELATED]-(o:Entity)
+       RETURN r, o ORDER BY r.weight DESC, o.id LIMIT $limit }
+WITH id, r, o, toString(startNode(r).id) + '-' + toString(endNode(r).id) AS owner
 CALL { WITH owner MATCH (v:Value)
        WHERE v.workspace = $workspace AND v.owner = owner AND v.kind = 'keywords' AND v.hash IS NOT NULL
        WITH v ORDER BY v.hash LIMIT $selected RETURN collect(v.value) AS keywords }
 CALL { WITH owner MATCH (v:Value)
        WHERE v.workspace = $workspace AND v.owner = owner AND v.kind = 'description' AND v.hash IS NOT NULL
        WITH v ORDER BY v.hash LIMIT $selected RETURN collect(v.value) AS descriptions }
-RETURN o.id AS target, o.name AS name, r.assertions AS assertions, r.weight AS weight, keywords, descriptions
+RETURN id AS source, o.id AS target, o.name AS name, r.assertions AS assertions, r.weight AS weight, keywords,
+       descriptions
 ORDER BY weight DESC, target;
 
 // name: changes_of_entities

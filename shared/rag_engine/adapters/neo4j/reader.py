@@ -152,14 +152,14 @@ class Neo4jReader:
         return EntityPage(entities=tuple(one for one in found if one is not None), next=end)
 
     async def relations(
-        self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
-    ) -> list[Relation]:
+        self, ids: Sequence[EntityId], *, limit: int = 50, filter: Filter | None = None
+    ) -> list[list[Relation]]:
         """See `Reader.relations`."""
-        if filter is None:
-            found = await self._relations_now(id, limit)
-            if found is not None:
-                return found
-        return await self._relations_from_evidence(id, limit, filter)
+        wanted = list(dict.fromkeys(ids))
+        found = await self._relations_now(wanted, limit) if filter is None else {}
+        late = [id for id in wanted if id not in found]
+        found |= await self._relations_from_evidence(late, limit, filter)
+        return [found[id] for id in ids]
 
     async def evidence(
         self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
@@ -348,69 +348,71 @@ class Neo4jReader:
         rows = await self._rows("changes_of_entities", ids=sorted(set(ids)))
         return {row["id"] for row in rows if row["changed"] <= self.counter}
 
-    async def _relations_now(self, id: EntityId, limit: int) -> list[Relation] | None:
-        """Relations as the database has them, or `None` if something was touched since."""
-        rows = await self._rows("relations", id=id, limit=limit, selected=SELECTED)
-        involved = {id, *(row["target"] for row in rows)}
-        if not await self._untouched(involved) >= involved:
-            return None
-        return [
-            Relation(
-                source=id,
-                target=EntityId(row["target"]),
-                target_name=row["name"],
-                assertions=row["assertions"],
-                weight=row["weight"],
-                keywords=tuple(row["keywords"]),
-                descriptions=tuple(row["descriptions"]),
-            )
-            for row in rows
-        ]
+    async def _relations_now(
+        self, ids: Sequence[EntityId], limit: int
+    ) -> dict[EntityId, list[Relation]]:
+        """Relations as the database has them, of those of whom nothing was touched since."""
+        rows = await self._rows("relations", ids=ids, limit=limit, selected=SELECTED)
+        grouped: dict[EntityId, list[Relation]] = {id: [] for id in ids}
+        for row in rows:
+            grouped[EntityId(row["source"])].append(_relation(row))
+        same = await self._untouched([*ids, *(row["target"] for row in rows)])
+        return {
+            id: found
+            for id, found in grouped.items()
+            if id in same and all(one.target in same for one in found)
+        }
 
     async def _entities_from_evidence(
         self, ids: Sequence[EntityId], visible: Mask
     ) -> dict[int, Entity]:
+        seen = await self._seen_around(ids, visible)
+        return {
+            id: _entity_of(id, [_mention(one, id) for one in found])
+            for id, found in seen.items()
+            if found
+        }
+
+    async def _seen_around(
+        self, ids: Sequence[EntityId], visible: Mask
+    ) -> dict[EntityId, list[Extraction]]:
+        """The evidence of the visible chunks that mention each entity."""
         places = {id: self._resident.mentioning(id, visible) for id in ids}
         if not places:
             return {}
         every = np.unique(np.concatenate(list(places.values())))
-        seen = dict(
-            zip(every.tolist(), await self._seen(self._resident.rows_of(every)), strict=True)
-        )
-        return {
-            id: _entity_of(id, [_mention(seen[place], id) for place in found.tolist()])
-            for id, found in places.items()
-            if len(found)
-        }
+        rows = self._resident.rows_of(every)
+        seen = dict(zip(every.tolist(), await self._seen(rows), strict=True))
+        return {id: [seen[place] for place in found.tolist()] for id, found in places.items()}
 
     async def _relations_from_evidence(
-        self, id: EntityId, limit: int, filter_: Filter | None
-    ) -> list[Relation]:
-        visible = await self._visible("chunk", filter_)
-        positions = self._resident.mentioning(id, visible)
-        grouped: dict[EntityId, list[Assertion]] = defaultdict(list)
-        for one in await self._seen(self._resident.rows_of(positions)):
-            for assertion in one.assertions:
-                ends = {_id(assertion.source), _id(assertion.target)}
-                if id in ends:
-                    [other] = ends - {id}
-                    grouped[other].append(assertion)
-        weights = {other: sum(a.weight for a in found) for other, found in grouped.items()}
-        chosen = sorted(grouped, key=lambda other: (-weights[other], other))[:limit]
-        entities = await self.entities(chosen, filter=filter_)
-        return [
-            Relation(
-                source=id,
-                target=entity.id,
-                target_name=entity.name,
-                assertions=len(grouped[entity.id]),
-                weight=weights[entity.id],
-                keywords=selected(one.keywords for one in grouped[entity.id]),
-                descriptions=selected(one.description for one in grouped[entity.id]),
-            )
-            for entity in entities
-            if entity is not None
-        ]
+        self, ids: Sequence[EntityId], limit: int, filter_: Filter | None
+    ) -> dict[EntityId, list[Relation]]:
+        if not ids:
+            return {}
+        seen = await self._seen_around(ids, await self._visible("chunk", filter_))
+        grouped = {id: _between(id, found) for id, found in seen.items()}
+        strongest = {
+            id: sorted((-sum(a.weight for a in found), other) for other, found in others.items())
+            for id, others in grouped.items()
+        }
+        chosen = [other for found in strongest.values() for _, other in found[:limit]]
+        entities = {one.id: one for one in await self.entities(chosen, filter=filter_) if one}
+        return {
+            id: [
+                Relation(
+                    source=id,
+                    target=other,
+                    target_name=entities[other].name,
+                    assertions=len(grouped[id][other]),
+                    weight=-weight,
+                    keywords=selected(one.keywords for one in grouped[id][other]),
+                    descriptions=selected(one.description for one in grouped[id][other]),
+                )
+                for weight, other in strongest[id][:limit]
+            ]
+            for id in ids
+        }
 
     async def _rows(self, query: str, **parameters: Any) -> list[Row]:
         return await self._connection.run(query, workspace=self._workspace, **parameters)
@@ -438,6 +440,29 @@ def _entity(row: Row) -> Entity:
         mentions=row["mentions"],
         descriptions=tuple(row["descriptions"]),
     )
+
+
+def _relation(row: Row) -> Relation:
+    return Relation(
+        source=EntityId(row["source"]),
+        target=EntityId(row["target"]),
+        target_name=row["name"],
+        assertions=row["assertions"],
+        weight=row["weight"],
+        keywords=tuple(row["keywords"]),
+        descriptions=tuple(row["descriptions"]),
+    )
+
+
+def _between(id: EntityId, seen: Iterable[Extraction]) -> dict[EntityId, list[Assertion]]:
+    """What joins an entity to others, by these."""
+    found: dict[EntityId, list[Assertion]] = defaultdict(list)
+    for assertion in (assertion for one in seen for assertion in one.assertions):
+        ends = {_id(assertion.source), _id(assertion.target)}
+        if id in ends:
+            [other] = ends - {id}
+            found[other].append(assertion)
+    return found
 
 
 def _entity_of(id: EntityId, mentions: Sequence[Mention]) -> Entity:

@@ -134,12 +134,12 @@ class SqliteReader:
         return await self._run(lambda: self._list_entities(after, limit, filter))
 
     async def relations(
-        self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
-    ) -> list[Relation]:
+        self, ids: Sequence[EntityId], *, limit: int = 50, filter: Filter | None = None
+    ) -> list[list[Relation]]:
         """See `Reader.relations`."""
         if filter is None:
-            return await self._run(lambda: self._relations(id, limit))
-        return await self._run(lambda: self._relations_among(id, limit, filter))
+            return await self._run(lambda: [self._relations(id, limit) for id in ids])
+        return await self._run(lambda: self._relations_among(ids, limit, filter))
 
     async def evidence(
         self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
@@ -382,28 +382,38 @@ class SqliteReader:
             found.append(relation)
         return found
 
-    def _relations_among(self, id: EntityId, limit: int, filter_: Filter) -> list[Relation]:
+    def _relations_among(
+        self, ids: Sequence[EntityId], limit: int, filter_: Filter
+    ) -> list[list[Relation]]:
         """Relations as the evidence of matching documents makes them."""
         matching = id_list(self._documents(filter_).tolist())
-        rows: list[Any] = self._view.rows(SQL["assertions_of_entity_among"], id, matching)
-        grouped = defaultdict[int, list[Any]](list)
-        for other, *rest in rows:
-            grouped[other].append(rest)
-        weights = {other: sum(row[2] for row in group) for other, group in grouped.items()}
-        chosen = sorted(grouped, key=lambda other: (-weights[other], other))[:limit]
-        entities = self._entities([EntityId(other) for other in chosen], filter_)
-        return [
-            Relation(
-                source=id,
-                target=entity.id,
-                target_name=entity.name,
-                assertions=len(grouped[entity.id]),
-                weight=weights[entity.id],
-                keywords=selected(row[0] for row in grouped[entity.id]),
-                descriptions=selected(row[1] for row in grouped[entity.id]),
+        found = []
+        for id in ids:
+            rows: list[Any] = self._view.rows(SQL["assertions_of_entity_among"], id, matching)
+            grouped = defaultdict[int, list[Any]](list)
+            for other, *rest in rows:
+                grouped[other].append(rest)
+            weights = {other: sum(row[2] for row in group) for other, group in grouped.items()}
+            strongest = sorted((-weight, other) for other, weight in weights.items())[:limit]
+            found.append(
+                [(EntityId(other), -weight, grouped[other]) for weight, other in strongest]
             )
-            for entity in entities
-            if entity is not None
+        others = [other for one in found for other, _, _ in one]
+        entities = self._entities_among(others, filter_)
+        return [
+            [
+                Relation(
+                    source=id,
+                    target=other,
+                    target_name=entities[other].name,
+                    assertions=len(group),
+                    weight=weight,
+                    keywords=selected(row[0] for row in group),
+                    descriptions=selected(row[1] for row in group),
+                )
+                for other, weight, group in one
+            ]
+            for id, one in zip(ids, found, strict=True)
         ]
 
     def _extractions(self, ids: Sequence[ChunkId]) -> list[Extraction | None]:
