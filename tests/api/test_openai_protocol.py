@@ -176,10 +176,12 @@ async def test_the_first_source_is_the_one_that_is_cited_first(
 async def test_a_key_of_one_workspace_chats_with_no_other(engine: Engine) -> None:
     await put(engine, "mill", MILL, workspace="mills")
     await put(engine, "farne", FARNE)
+    await put(engine, "farne", FARNE, workspace="islands")
     keyring = Access(engine.control)
     _, token = await keyring.make("Mills", {Scope.READ}, {"mills"})
     async with asking(engine, Admission.KEYS, keyring=keyring) as client:
         chat = speaking(client, token)
+        assert [one.id async for one in chat.models.list()] == ["rag-engine@mills"]
         reply = await chat.chat.completions.create(model="rag-engine@mills", messages=ASK)
         assert reply.choices
         with pytest.raises(openai.PermissionDeniedError):

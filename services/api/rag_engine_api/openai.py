@@ -182,7 +182,9 @@ Asked = Annotated[Question, Depends(_chosen)]
 @router.get("/models")
 async def models(engine: ServingEngine, key: KnownKey) -> ModelList:
     """The ways to ask, as far as the key is for them."""
-    names = [FAMILY, *(f"{FAMILY}:{mode}" for mode in MODES if mode != "graph")]
+    names = []
+    if key is None or key.sees(DEFAULT_WORKSPACE):
+        names = [FAMILY, *(f"{FAMILY}:{mode}" for mode in MODES if mode != "graph")]
     names += [
         f"{FAMILY}@{one}"
         for one in await engine.control.workspaces()
