@@ -264,7 +264,7 @@ async def test_what_a_process_did_not_index_before_it_was_gone_the_next_one_does
     run = Connection.run
 
     async def away(self: Connection, query: str, /, **given: Any) -> Any:
-        if query == "index_marked":
+        if query == "index_chunks":
             raise StoreUnavailable("Neo4j is away. Try again.")
         return await run(self, query, **given)
 

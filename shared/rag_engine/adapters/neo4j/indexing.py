@@ -3,7 +3,7 @@
 A commit brings Neo4j's vector and full-text indexes up to date before it is answered, and merges
 their segments when it is their turn: several times what all else in a write costs. No answer of a
 workspace that is held in memory needs them, so a write only marks the chunks it showed or hid, and
-they change sides in transactions of their own. `distant.py` reads what is still marked along with
+they get or lose their `embedding` and the label of the indexes in transactions of their own. `distant.py` reads what is still marked along with
 what the index gives.
 """
 
@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Final
+from typing import Any, Final
 
-from rag_engine.adapters.neo4j.connection import Connection
+from rag_engine.adapters.neo4j.connection import Connection, Row
+from rag_engine.adapters.neo4j.records import embedding_of
 from rag_engine.errors import RagEngineError
 from rag_engine.telemetry import events
 
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 _PAUSE: Final = 1.0
 """Seconds in which writes come together before their chunks are indexed."""
 
-_BATCH: Final = 200
+_BATCH: Final = 50
 """Chunks of one transaction, which keeps those who replace them waiting."""
 
 _LEAVE_SECONDS: Final = 2.0
@@ -79,12 +80,15 @@ class Indexing:
 
     async def _index(self, within: float | None) -> None:
         last = time.monotonic() + (within or float("inf"))
-        count = _BATCH
-        while count == _BATCH and time.monotonic() < last:
-            [row] = await self._connection.run(
-                "index_marked", workspace=self._workspace, write=True, within=within, limit=_BATCH
-            )
-            count = row["count"]
+        run = self._connection.run
+        where: dict[str, Any] = {"workspace": self._workspace, "within": within}
+        while time.monotonic() < last:
+            marked = await run("marked_chunks", limit=_BATCH, **where)
+            if marked:
+                chunks = [{"row": one["row"], "embedding": _embedding(one)} for one in marked]
+                await run("index_chunks", write=True, chunks=chunks, **where)
+            if len(marked) < _BATCH:
+                return
 
     async def _work(self) -> None:
         while True:
@@ -92,3 +96,8 @@ class Indexing:
             await self.settle()
             if not self._marked:
                 return
+
+
+def _embedding(chunk: Row) -> list[float] | None:
+    """Of a chunk that is visible."""
+    return None if chunk["vector"] is None else embedding_of(chunk["vector"])

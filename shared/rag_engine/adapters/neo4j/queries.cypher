@@ -459,13 +459,17 @@ CALL { UNWIND $entities AS id MATCH (e:Entity {workspace: $workspace, id: id})
        SET e:W0 RETURN count(*) AS e }
 RETURN a, b, c, d, e;
 
-// name: index_marked
+// name: marked_chunks
 MATCH (c:Marked_w0) WITH c LIMIT $limit
+RETURN c.row AS row, CASE WHEN c:W0 THEN c.vector END AS vector;
+
+// name: index_chunks
+UNWIND $chunks AS one
+MATCH (c:ChunkRecord {workspace: $workspace, row: one.row})
 REMOVE c:Marked_w0
-WITH c, c:W0 AS visible
-FOREACH (_ IN CASE WHEN visible THEN [1] ELSE [] END | SET c:Indexed_w0)
-FOREACH (_ IN CASE WHEN visible THEN [] ELSE [1] END | REMOVE c:Indexed_w0)
-RETURN count(*) AS count;
+WITH c, one.embedding AS embedding, c:W0 AND one.embedding IS NOT NULL AS visible
+FOREACH (_ IN CASE WHEN visible THEN [1] ELSE [] END | SET c.embedding = embedding SET c:Indexed_w0)
+FOREACH (_ IN CASE WHEN visible THEN [] ELSE [1] END | REMOVE c:Indexed_w0, c.embedding);
 
 // name: commit_write
 CALL { UNWIND $entities AS id

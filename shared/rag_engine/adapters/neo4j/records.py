@@ -186,13 +186,18 @@ def chunk_properties(evidence: ChunkEvidence, extraction: Extraction) -> dict[st
         "lexemes": evidence.lexemes,
         "extraction": pack_extraction(extraction),
         "vector": vector.astype("<f2").tobytes(),
-        "embedding": vector.astype(np.float64).tolist(),
     }
 
 
 def pack_vector(vector: Vectors) -> bytes:
     """A vector as little-endian float16."""
     return canonical(vector).astype("<f2").tobytes()
+
+
+def embedding_of(packed: bytes) -> list[float]:
+    """A packed vector as Neo4j's own index takes it."""
+    found: list[float] = np.frombuffer(packed, dtype="<f2").astype(np.float64).tolist()
+    return found
 
 
 def pack_mentions(visible: Extraction) -> bytes:
