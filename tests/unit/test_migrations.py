@@ -76,6 +76,7 @@ async def test_a_file_of_before_is_given_the_checksums_it_would_have_been_writte
             connection.execute(f"DROP TABLE {table}")
         for (index,) in _later_indexes(connection):
             connection.execute(f"DROP INDEX {index}")
+        connection.execute("ALTER TABLE version DROP COLUMN usage")
         connection.execute("DELETE FROM migration WHERE number > 3")
     control = SqliteControl(tmp_path, model=MODEL, dimensions=DIMENSIONS)
     await control.open("default")

@@ -54,6 +54,15 @@ def _listed(value: MetadataValue) -> Scalar | list[Scalar]:
     return list(value) if isinstance(value, tuple) else value
 
 
+class IngestionUsage(Body):
+    """What it has cost to bring a version where it stands."""
+
+    seconds: dict[str, float] = Field(
+        description="Spent in each stage of ingestion, in all attempts as far as they were recorded."
+    )
+    tokens: int = Field(description="Embedded, as the embedding model counts them.")
+
+
 class VersionBody(Body):
     """A version of a document, which is also the job that indexes it."""
 
@@ -71,6 +80,7 @@ class VersionBody(Body):
     retry_at: datetime | None
     requested_at: datetime | None
     finished_at: datetime | None
+    usage: IngestionUsage
 
     @classmethod
     def of(cls, version: Version) -> VersionBody:
@@ -90,6 +100,10 @@ class VersionBody(Body):
             retry_at=moment(version.retry_at),
             requested_at=moment(version.requested_at),
             finished_at=moment(version.finished_at),
+            usage=IngestionUsage(
+                seconds={one.value: round(s, 6) for one, s in version.usage.seconds.items()},
+                tokens=version.usage.tokens,
+            ),
         )
 
 

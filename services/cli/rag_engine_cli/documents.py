@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from rag_engine.core.listing import Order, Sort
-from rag_engine.core.models import Document, Version, VersionStatus
+from rag_engine.core.models import Document, Usage, Version, VersionStatus
 from rag_engine.errors import NotFound
 from rag_engine.ingest.versions import version_page
 from rag_engine_cli.asking import agreed, check_askable
@@ -316,10 +316,18 @@ def _facts(document: Document | None, version: Version) -> list[tuple[str, Any]]
         ("size", in_words(submission.size)),
         ("asked", moment(version.requested_at)),
         ("finished", moment(version.finished_at)),
+        ("took", _usage(version.usage)),
     ]
     facts += [("metadata", f"{k} = {v!r}") for k, v in metadata_record(submission.metadata).items()]
     facts += [("warning", warning) for warning in version.warnings]
     return [(name, value) for name, value in facts if value not in (None, "")]
+
+
+def _usage(usage: Usage) -> str:
+    """What it has cost to index a version."""
+    stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in usage.seconds.items())
+    tokens = f"; {plural(usage.tokens, 'token')} embedded" if usage.tokens else ""
+    return f"{sum(usage.seconds.values()):.2f} s ({stages}){tokens}" if stages else ""
 
 
 @documents.command()

@@ -41,6 +41,10 @@ def version_record(version: Version) -> dict[str, Any]:
         "retry_at": moment(version.retry_at),
         "requested_at": moment(version.requested_at),
         "finished_at": moment(version.finished_at),
+        "usage": {
+            "seconds": {str(stage): spent for stage, spent in version.usage.seconds.items()},
+            "tokens": version.usage.tokens,
+        },
     }
 
 

@@ -73,6 +73,27 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What it has cost to bring a version where it stands.
+
+    Attributes:
+        seconds: Spent in each stage, in all attempts as far as they were recorded.
+        tokens: Embedded, passage by passage, as the embedding model counts them.
+    """
+
+    seconds: Mapping[Stage, float] = field(default_factory=dict)
+    tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        """What both have cost together."""
+        stages = [one for one in Stage if one in self.seconds or one in other.seconds]
+        return Usage(
+            seconds={one: self.seconds.get(one, 0) + other.seconds.get(one, 0) for one in stages},
+            tokens=self.tokens + other.tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
     """One version of a document, which is also the job that indexes it.
 
@@ -90,6 +111,7 @@ class Version:
         chunks: Number of chunks, once known.
         requested_at: Seconds since the epoch.
         finished_at: Seconds since the epoch, once final.
+        usage: What it has cost so far, which two versions that are equal need not share.
     """
 
     submission: Submission
@@ -107,6 +129,7 @@ class Version:
     chunks: int = 0
     requested_at: float = 0.0
     finished_at: float | None = None
+    usage: Usage = field(default_factory=Usage, compare=False)
 
     @property
     def document_id(self) -> str:

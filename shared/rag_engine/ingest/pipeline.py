@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from rag_engine.core.edits import is_fact
 from rag_engine.core.evidence import canonical
-from rag_engine.core.models import Chunk, Extraction, ParsedDocument, Stage, Version
+from rag_engine.core.models import Chunk, Extraction, ParsedDocument, Stage, Usage, Version
 from rag_engine.core.names import NORMALISER_VERSION
 from rag_engine.core.scripts import MULTILINGUAL, unknown_script
 from rag_engine.core.tokens import TOKENISER_VERSION
@@ -22,14 +21,12 @@ from rag_engine.ingest.chunk import CHUNKER_VERSION, ChunkSize, chunk
 from rag_engine.ingest.embed import texts_of
 from rag_engine.ingest.extract import extract
 from rag_engine.ingest.parse import keep, parse, recall, recall_fact
-from rag_engine.ingest.write import gather, write
+from rag_engine.ingest.stopwatch import Progress, Stopwatch
+from rag_engine.ingest.write import gather, stage
 from rag_engine.ports.blobs import Blobs
 from rag_engine.ports.models import Embedder, Extractor, Parser
 from rag_engine.ports.queue import Job
 from rag_engine.ports.storage import Workspace
-
-Progress = Callable[[Version, Stage], None]
-"""Told of each stage as it begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,23 +58,28 @@ class Pipeline:
             DocumentRejected: The document itself cannot be ingested.
             LeaseLost: Somebody else holds the version now, or nobody wants it.
         """
-        progress(job.version, Stage.PARSE)
-        parsed = await self._parsed(workspace, job)
-        progress(job.version, Stage.CHUNK)
+        begin = Stopwatch(progress)
+        begin(job.version, Stage.PARSE)
+        parsed = await self._parsed(workspace, job, begin)
+        begin(job.version, Stage.CHUNK)
         chunks = await asyncio.to_thread(self._chunk, parsed, job.version)
         if not chunks:
             raise DocumentEmpty(
                 f"{job.version.submission.source!r} holds no text. "
                 "Check that it opens, or remove it from the folder."
             )
-        progress(job.version, Stage.EXTRACT)
+        begin(job.version, Stage.EXTRACT)
         extractions = await self._extractions(job.version, chunks, parsed.title)
-        progress(job.version, Stage.EMBED)
+        begin(job.version, Stage.EMBED)
         texts = await asyncio.to_thread(texts_of, chunks, parsed.title, self.size)
         vectors = await self.embedder.embed(texts, "document")
-        progress(job.version, Stage.WRITE)
+        begin(job.version, Stage.WRITE)
         evidence = await asyncio.to_thread(gather, chunks, texts, extractions, vectors)
-        return await write(workspace.store, job.lease, evidence, self.embedder)
+        await stage(workspace.store, job.lease, evidence, self.embedder)
+        spent = Usage(seconds=begin.seconds, tokens=sum(one.tokens for one in chunks))
+        version = await workspace.store.finish(job.lease, usage=job.version.usage + spent)
+        begin.lap()
+        return version
 
     async def _extractions(
         self, version: Version, chunks: list[Chunk], title: str | None
@@ -88,7 +90,7 @@ class Pipeline:
         # One fact is evidence once, however many chunks its text takes.
         return [canonical(fact.extraction), *(Extraction() for _ in chunks[1:])]
 
-    async def _parsed(self, workspace: Workspace, job: Job) -> ParsedDocument:
+    async def _parsed(self, workspace: Workspace, job: Job, stopwatch: Stopwatch) -> ParsedDocument:
         if job.version.parsed_hash:
             try:
                 return await recall(job.version.parsed_hash, self.blobs)
@@ -103,6 +105,7 @@ class Pipeline:
                 title=parsed.title,
                 parsed_hash=await keep(parsed, self.blobs),
                 warnings=(*parsed.warnings, *self._doubts(parsed)),
+                usage=job.version.usage + Usage(seconds=stopwatch.seconds),
             )
         return parsed
 

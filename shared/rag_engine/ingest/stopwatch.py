@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rag_engine.core.models import Stage, Version
-from rag_engine.ingest.pipeline import Progress
 from rag_engine.telemetry import metrics
+
+Progress = Callable[[Version, Stage], None]
+"""Told of each stage as it begins."""
 
 
 class Stopwatch:
@@ -23,6 +25,7 @@ class Stopwatch:
         self._clock = clock
         self._stage: Stage | None = None
         self._began = 0.0
+        self._seconds: dict[Stage, float] = {}
 
     def __call__(self, version: Version, stage: Stage) -> None:
         """A stage begins, and the one before it is over."""
@@ -35,4 +38,12 @@ class Stopwatch:
         now = self._clock()
         if self._stage is not None:
             metrics.STAGES.labels(self._stage).observe(now - self._began)
+            self._seconds[self._stage] = now - self._began
         self._stage, self._began = None, now
+
+    @property
+    def seconds(self) -> Mapping[Stage, float]:
+        """What each stage has taken, the one that goes on included."""
+        if self._stage is None:
+            return dict(self._seconds)
+        return {**self._seconds, self._stage: self._clock() - self._began}

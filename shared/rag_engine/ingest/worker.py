@@ -20,8 +20,8 @@ from rag_engine.errors import (
     WorldError,
 )
 from rag_engine.ingest.heartbeat import Heart
-from rag_engine.ingest.pipeline import Pipeline, Progress
-from rag_engine.ingest.stopwatch import Stopwatch
+from rag_engine.ingest.pipeline import Pipeline
+from rag_engine.ingest.stopwatch import Progress
 from rag_engine.ports.queue import Job
 from rag_engine.ports.storage import Workspace
 from rag_engine.telemetry import events, metrics
@@ -168,11 +168,8 @@ class Worker:
                 f"{job.version.submission.source!r} was begun {MAX_ATTEMPTS} times and never came "
                 "to an end: it may bring the process down. Look into the log, then add it again."
             )
-        stopwatch = Stopwatch(watch.progress)
         async with self.heart.beating(workspace.queue, job.lease, self.lease_seconds) as lost:
-            version = await _while_held(lost, self.pipeline.run(workspace, job, stopwatch))
-        stopwatch.lap()
-        return version
+            return await _while_held(lost, self.pipeline.run(workspace, job, watch.progress))
 
     async def _tell(self, workspace: Workspace, job: Job, watch: Watch) -> None:
         """Say what became of a version whose lease was lost, unless another worker goes on with it.

@@ -1,11 +1,11 @@
-"""The last stage: evidence into the store, first invisibly, then all at once."""
+"""The last stage: evidence into the store, where it stays invisible until all of it is there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-from rag_engine.core.models import Chunk, Extraction, Version
+from rag_engine.core.models import Chunk, Extraction
 from rag_engine.core.tokens import tokenize
 from rag_engine.ingest.embed import embed_names
 from rag_engine.ports.models import Embedder
@@ -31,17 +31,16 @@ def gather(
     ]
 
 
-async def write(
+async def stage(
     store: Store, lease: Lease, evidence: Sequence[ChunkEvidence], embedder: Embedder
-) -> Version:
-    """Stage a version's evidence, embed the names the store does not know, make it visible.
+) -> None:
+    """Stage a version's evidence, and embed the names that the store does not know.
 
     Raises:
-        LeaseLost: The lease is no longer held, or a newer version was requested.
+        LeaseLost: The lease is no longer held.
     """
     missing: list[str] = []
     for start in range(0, len(evidence), _BATCH):
         missing = await store.stage(lease, evidence[start : start + _BATCH])
     if missing:
         await store.stage_names(lease, missing, await embed_names(missing, embedder))
-    return await store.finish(lease)

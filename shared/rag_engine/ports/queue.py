@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rag_engine.core.listing import VersionSort
-from rag_engine.core.models import Stage, Submission, Version, VersionStatus
+from rag_engine.core.models import Stage, Submission, Usage, Version, VersionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,8 +110,9 @@ class JobQueue(Protocol):
         title: str | None = None,
         parsed_hash: str | None = None,
         warnings: Sequence[str] = (),
+        usage: Usage | None = None,
     ) -> None:
-        """Record a finished stage and what it found; `None` leaves a value as it was.
+        """Record a finished stage, what it found and what all has cost; `None` leaves it as it was.
 
         Warnings are added to those recorded before, each once.
 

@@ -27,6 +27,7 @@ from rag_engine.core.models import (
     Mention,
     Relation,
     Submission,
+    Usage,
     Version,
 )
 from rag_engine.ports.queue import JobQueue, Lease
@@ -404,13 +405,14 @@ class Store(Protocol):
         """
         ...
 
-    async def finish(self, lease: Lease) -> Version:
+    async def finish(self, lease: Lease, *, usage: Usage | None = None) -> Version:
         """Make a staged version the document's current one, whole, in one transaction.
 
         The old version's evidence goes, the counters follow, the lease ends. The version is
         indexed, its last stage is `write`, it has no error and knows its number of chunks. The
         document's title is the submission's, else the parser's; media type and parsed hash are
         empty where no checkpoint recorded them. Older versions of the document are forgotten.
+        Without `usage`, that of the last checkpoint stays.
 
         Raises:
             InvalidRequest: A key that `stage` returned has been given no vector, and is not known

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rag_engine.core.jobs import Decision
-from rag_engine.core.models import Stage, VersionStatus
+from rag_engine.core.models import Stage, Usage, VersionStatus
 from rag_engine.errors import InvalidRequest, LeaseLost, ModelMismatch
 from rag_engine.testing.drafts import (
     DIMENSIONS,
@@ -260,6 +260,27 @@ class StoreContract:
             await workspace.store.stage_names(lease, ["ann"], narrow[None, :])
         version = await workspace.store.finish(lease)
         assert version.chunks == 0
+
+    async def test_what_a_version_has_cost_is_recorded(self, workspace: Workspace) -> None:
+        queue = workspace.queue
+        await queue.accept(A.submission)
+        job = await claim(workspace)
+        assert job.version.usage == Usage()
+        parsed = Usage(seconds={Stage.PARSE: 1.5})
+        await queue.checkpoint(job.lease, Stage.PARSE, usage=parsed)
+        await queue.checkpoint(job.lease, Stage.CHUNK)
+        await queue.fail(
+            job.lease, Decision(reason="Later.", code="ModelUnavailable", retry_in=0.0)
+        )
+        again = await claim(workspace)
+        assert again.version.usage == parsed
+        await stage(workspace.store, again.lease, A.evidence())
+        whole = again.version.usage + Usage(seconds={Stage.PARSE: 0.5, Stage.EMBED: 2.0}, tokens=7)
+        assert whole == Usage(seconds={Stage.PARSE: 2.0, Stage.EMBED: 2.0}, tokens=7)
+        assert (await workspace.store.finish(again.lease, usage=whole)).usage == whole
+        known = await queue.version("a")
+        assert known is not None
+        assert known.usage == whole
 
     async def test_replacing_leaves_nothing_of_the_old_version(self, workspace: Workspace) -> None:
         await ingest(workspace, B, A, A2)

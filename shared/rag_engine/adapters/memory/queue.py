@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rag_engine.adapters.memory.tables import Tables
     from rag_engine.core.jobs import Decision
     from rag_engine.core.listing import Place
-    from rag_engine.core.models import Stage, Submission
+    from rag_engine.core.models import Stage, Submission, Usage
 
 _AT_ONCE = 0.0  # and not now: a clock that is set back puts nothing off
 
@@ -92,6 +92,7 @@ class MemoryQueue:
         title: str | None = None,
         parsed_hash: str | None = None,
         warnings: Sequence[str] = (),
+        usage: Usage | None = None,
     ) -> None:
         row = self._tables.held(lease, self._clock())
         before = row.version
@@ -102,6 +103,7 @@ class MemoryQueue:
             title=before.title if title is None else title,
             parsed_hash=before.parsed_hash if parsed_hash is None else parsed_hash,
             warnings=tuple(dict.fromkeys((*before.warnings, *warnings))),
+            usage=before.usage if usage is None else usage,
         )
         self._put(replace(row, version=version))
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rag_engine.adapters.memory.tables import Tables, VersionKey
     from rag_engine.core.edits import Edit
-    from rag_engine.core.models import Version
+    from rag_engine.core.models import Usage, Version
     from rag_engine.ports.queue import Lease
     from rag_engine.ports.storage import ChunkEvidence, Contents, Reader, Vectors
 
@@ -75,14 +75,19 @@ class MemoryStore:
                 names[name] = _rounded(vector)
         self._tables.staged_names[key] = names
 
-    async def finish(self, lease: Lease) -> Version:
+    async def finish(self, lease: Lease, *, usage: Usage | None = None) -> Version:
         now = self._clock()
         row = self._tables.held(lease, now)
         key = (lease.document_id, lease.version)
         chunks = self._tables.evidence.setdefault(key, {})
         self._show_names(key)
         indexed = replace(
-            row.version, stage=Stage.WRITE, error=None, error_code=None, chunks=len(chunks)
+            row.version,
+            stage=Stage.WRITE,
+            error=None,
+            error_code=None,
+            chunks=len(chunks),
+            usage=row.version.usage if usage is None else usage,
         )
         row = replace(row, version=indexed)
         version = self._tables.end(row, VersionStatus.INDEXED, now)

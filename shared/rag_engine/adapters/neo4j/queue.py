@@ -18,10 +18,15 @@ from rag_engine.adapters.neo4j.leases import (
     token,
     while_held,
 )
-from rag_engine.adapters.neo4j.records import Properties, submission_properties, version_of
+from rag_engine.adapters.neo4j.records import (
+    Properties,
+    submission_properties,
+    usage_properties,
+    version_of,
+)
 from rag_engine.core.jobs import Decision
 from rag_engine.core.listing import VersionSort
-from rag_engine.core.models import UNFINISHED, Stage, Submission, Version, VersionStatus
+from rag_engine.core.models import UNFINISHED, Stage, Submission, Usage, Version, VersionStatus
 from rag_engine.ports.queue import Census, Job, Lease
 
 T = TypeVar("T")
@@ -149,9 +154,11 @@ class Neo4jQueue:
         title: str | None = None,
         parsed_hash: str | None = None,
         warnings: Sequence[str] = (),
+        usage: Usage | None = None,
     ) -> None:
         """See `JobQueue.checkpoint`."""
         found = {"media_type": media_type, "title": title, "parsed_hash": parsed_hash}
+        found |= usage_properties(usage)
         given = {name: value for name, value in found.items() if value is not None}
         await self._set_held(lease, {**given, "stage": str(stage)}, warnings=warnings)
 

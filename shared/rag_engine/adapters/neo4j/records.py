@@ -21,6 +21,7 @@ from rag_engine.core.models import (
     Scalar,
     Stage,
     Submission,
+    Usage,
     Version,
     VersionStatus,
 )
@@ -108,6 +109,22 @@ def version_of(node: Properties) -> Version:
         chunks=node["chunks"],
         requested_at=node["requested_at"],
         finished_at=node.get("finished_at"),
+        usage=_usage_of(node),
+    )
+
+
+def usage_properties(usage: Usage | None) -> dict[str, Any]:
+    """What a version's node keeps of what it has cost."""
+    if usage is None:
+        return {}
+    return {"spent_seconds": pack(dict(usage.seconds)), "spent_tokens": usage.tokens}
+
+
+def _usage_of(node: Properties) -> Usage:
+    seconds = json.loads(node.get("spent_seconds", "{}"))
+    return Usage(
+        seconds={Stage(one): spent for one, spent in seconds.items()},
+        tokens=node.get("spent_tokens", 0),
     )
 
 

@@ -33,12 +33,13 @@ from rag_engine.adapters.neo4j.records import (
     field_properties,
     pack_vector,
     seen_of,
+    usage_properties,
 )
 from rag_engine.adapters.neo4j.resident import Residents, State, state_of
 from rag_engine.core.edits import Edit
 from rag_engine.core.evidence import canonical
 from rag_engine.core.ids import entity_id
-from rag_engine.core.models import Stage, Version, VersionStatus
+from rag_engine.core.models import Stage, Usage, Version, VersionStatus
 from rag_engine.core.names import entity_key
 from rag_engine.errors import LeaseLost, ModelMismatch
 from rag_engine.ports.queue import Lease
@@ -143,7 +144,7 @@ class Neo4jStore:
             self._connection, self._workspace, self._clock, query, lease, **parameters
         )
 
-    async def finish(self, lease: Lease) -> Version:
+    async def finish(self, lease: Lease, *, usage: Usage | None = None) -> Version:
         """See `Store.finish`."""
         attempt = token()
 
@@ -158,6 +159,8 @@ class Neo4jStore:
                 return done.version  # an earlier run was committed, only its answer was lost
             found = _newest(document, lease)
             basis = await self._basis_of(transaction, rows[0])
+            if usage is not None:
+                found = replace(found, version=replace(found.version, usage=usage))
             return await self._finish(transaction, document, found, basis, attempt)
 
         version = await self._shown(work)
@@ -217,6 +220,7 @@ class Neo4jStore:
             "finished_at": now,
             "finished_by": attempt,
             "created_at": before.node["created_at"] if before else now,
+            **usage_properties(version.usage),
         }
         node = {
             "document_id": version.document_id,

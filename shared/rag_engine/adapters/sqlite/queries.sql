@@ -253,7 +253,7 @@ SELECT row, current FROM document WHERE id = ?;
 SELECT d.id, v.number, v.source, v.root, v.submitted_title, v.metadata, v.content_hash, v.size,
        v.fingerprint, v.status, v.stage, v.attempt, v.error, v.media_type, v.title, v.parsed_hash,
        v.warnings, v.chunks, v.requested_at, v.finished_at, v.row, v.epoch, v.claimable_at,
-       v.error_code
+       v.error_code, v.usage
 FROM version AS v JOIN document AS d ON d.row = v.document;
 
 -- name: newest_version
@@ -310,7 +310,7 @@ UPDATE version SET claimable_at = ? WHERE row = ?;
 
 -- name: checkpoint
 UPDATE version SET stage = ?, media_type = coalesce(?, media_type), title = coalesce(?, title),
-                   parsed_hash = coalesce(?, parsed_hash), warnings = ?
+                   parsed_hash = coalesce(?, parsed_hash), warnings = ?, usage = coalesce(?, usage)
 WHERE row = ?;
 
 -- name: postpone
@@ -339,7 +339,7 @@ WHERE status = 'running'
 
 -- name: complete_version
 UPDATE version SET status = 'indexed', stage = 'write', error = NULL, error_code = NULL, claimable_at = NULL,
-                   finished_at = ?, chunks = ?
+                   finished_at = ?, chunks = ?, usage = coalesce(?, usage)
 WHERE row = ?;
 
 -- name: show_version

@@ -13,10 +13,10 @@ from rag_engine.adapters.sqlite.connection import Readers, View, Writer
 from rag_engine.adapters.sqlite.leases import StoredVersion, find_version, held
 from rag_engine.adapters.sqlite.presence import Presence
 from rag_engine.adapters.sqlite.queries import SQL
-from rag_engine.adapters.sqlite.rows import id_list, pack, pack_metadata, version_of
+from rag_engine.adapters.sqlite.rows import id_list, pack, pack_metadata, pack_usage, version_of
 from rag_engine.core.jobs import Decision
 from rag_engine.core.listing import VersionSort
-from rag_engine.core.models import UNFINISHED, Stage, Submission, Version, VersionStatus
+from rag_engine.core.models import UNFINISHED, Stage, Submission, Usage, Version, VersionStatus
 from rag_engine.errors import LeaseLost, StoreCorrupt, WorldError
 from rag_engine.ports.queue import Census, Job, Lease
 
@@ -109,14 +109,16 @@ class SqliteQueue:
         title: str | None = None,
         parsed_hash: str | None = None,
         warnings: Sequence[str] = (),
+        usage: Usage | None = None,
     ) -> None:
         """See `JobQueue.checkpoint`."""
 
         def write(connection: sqlite3.Connection) -> None:
             found = held(connection, lease, self._clock())
             known = pack(list(dict.fromkeys((*found.version.warnings, *warnings))))
+            spent = pack_usage(usage)
             connection.execute(
-                SQL["checkpoint"], (stage, media_type, title, parsed_hash, known, found.row)
+                SQL["checkpoint"], (stage, media_type, title, parsed_hash, known, spent, found.row)
             )
 
         await self._writer.run(write)

@@ -17,6 +17,7 @@ from rag_engine.core.models import (
     Metadata,
     Stage,
     Submission,
+    Usage,
     Version,
     VersionStatus,
 )
@@ -93,7 +94,19 @@ def version_of(row: Row) -> Version:
         chunks=row[17],
         requested_at=row[18],
         finished_at=row[19],
+        usage=usage_of(row[24]),
     )
+
+
+def usage_of(text: str) -> Usage:
+    """What a version has cost, from its JSON."""
+    seconds, tokens = json.loads(text)
+    return Usage(seconds={Stage(one): spent for one, spent in seconds.items()}, tokens=tokens)
+
+
+def pack_usage(usage: Usage | None) -> str | None:
+    """What a version has cost as JSON."""
+    return None if usage is None else pack([dict(usage.seconds), usage.tokens])
 
 
 def chunk_of(row: Row) -> Chunk:

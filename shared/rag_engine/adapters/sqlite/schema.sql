@@ -47,6 +47,7 @@ CREATE TABLE version (
     finished_at REAL,
     error_code TEXT,
     process TEXT,
+    usage TEXT NOT NULL DEFAULT '[{},0]',
     UNIQUE (document, number)
 );
 CREATE INDEX version_requested ON version (requested_at) WHERE status IN ('pending', 'running');

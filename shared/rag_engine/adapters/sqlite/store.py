@@ -29,13 +29,14 @@ from rag_engine.adapters.sqlite.rows import (
     extraction_of,
     pack_chunk,
     pack_extraction,
+    pack_usage,
     staged_chunk_of,
 )
 from rag_engine.core.edits import Edit
 from rag_engine.core.evidence import canonical
 from rag_engine.core.filters import fields_of, values_of
 from rag_engine.core.ids import entity_id
-from rag_engine.core.models import Document, Stage, Version, VersionStatus
+from rag_engine.core.models import Document, Stage, Usage, Version, VersionStatus
 from rag_engine.core.names import entity_key
 from rag_engine.core.vectors import canonical as canonical_vectors
 from rag_engine.errors import LeaseLost, ModelMismatch
@@ -113,11 +114,11 @@ class SqliteStore:
 
         await self._writer.run(write)
 
-    async def finish(self, lease: Lease) -> Version:
+    async def finish(self, lease: Lease, *, usage: Usage | None = None) -> Version:
         """See `Store.finish`."""
-        return await self._writer.run(lambda connection: self._finish(connection, lease))
+        return await self._writer.run(lambda connection: self._finish(connection, lease, usage))
 
-    def _finish(self, connection: sqlite3.Connection, lease: Lease) -> Version:
+    def _finish(self, connection: sqlite3.Connection, lease: Lease, usage: Usage | None) -> Version:
         now = self._clock()
         found = held(connection, lease, now)
         version, row = found.version, found.row
@@ -139,7 +140,7 @@ class SqliteStore:
         ledger.remove(before)
         if current is None:
             connection.execute(SQL["add_meta"], ("documents", 1))
-        connection.execute(SQL["complete_version"], (now, len(staged), row))
+        connection.execute(SQL["complete_version"], (now, len(staged), pack_usage(usage), row))
         self._show(connection, document, row, now)
         return replace(
             version,
@@ -149,6 +150,7 @@ class SqliteStore:
             error_code=None,
             chunks=len(staged),
             finished_at=now,
+            usage=version.usage if usage is None else usage,
         )
 
     def _show(self, connection: sqlite3.Connection, document: int, row: int, now: float) -> None:
