@@ -122,6 +122,8 @@ STEPS: Final = (
     Step("openai_complete", "POST /v1/chat/completions", body=CHAT),
     Step("graph_entities", f"GET {_GRAPH}/entities", {"search": "Ada", "limit": 2}),
     Step("graph_entity", f"GET {_GRAPH}/entity", _ADA),
+    Step("graph_relations", f"GET {_GRAPH}/relations", {"limit": 2}),
+    Step("graph_relation", f"GET {_GRAPH}/relation", {**_ADA, "other": "Holm", "limit": 2}),
     Step("graph_network", f"GET {_GRAPH}/network", {**_ADA, "limit": 2}),
     Step("graph_merge", f"POST {_GRAPH}/aliases", body=_ALIAS),
     Step("graph_hide", f"POST {_GRAPH}/suppressions", body={"name": "Oil"}),

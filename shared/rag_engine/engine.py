@@ -50,8 +50,9 @@ from rag_engine.ingest.parse import recall
 from rag_engine.ingest.pipeline import Pipeline
 from rag_engine.ingest.worker import LEASE_SECONDS, Watch, Worker
 from rag_engine.ports.blobs import Blobs
+from rag_engine.ports.listed import DocumentPage, EntityPage
 from rag_engine.ports.models import ChatModel, Message
-from rag_engine.ports.storage import Control, DocumentPage, EntityPage, Reader, Stats, Workspace
+from rag_engine.ports.storage import Control, Reader, Stats, Workspace
 from rag_engine.retrieval.answer import Answer, AnswerEvent, answer
 from rag_engine.retrieval.context import Budget, Context, assemble, ranked
 from rag_engine.retrieval.entities import entity_page
@@ -61,6 +62,7 @@ from rag_engine.retrieval.neighbourhood import (
     ego_network,
     neighbourhood,
 )
+from rag_engine.retrieval.relations import Connection, JoinedPage, connection, relation_page
 from rag_engine.retrieval.retrieve import retrieve
 from rag_engine.telemetry import metrics
 
@@ -447,13 +449,8 @@ class Engine:
             NotFound: No visible passage mentions it; the message names those that come close.
         """
         async with (await self.control.open(workspace)).store.snapshot() as reader:
-            return await ego_network(
-                reader,
-                name,
-                embedder=self.pipeline.embedder,
-                filter=await _checked(reader, filter),
-                limit=limit,
-            )
+            seen, embedder = await _checked(reader, filter), self.pipeline.embedder
+            return await ego_network(reader, name, embedder=embedder, filter=seen, limit=limit)
 
     async def entities(
         self,
@@ -468,6 +465,34 @@ class Engine:
         async with (await self.control.open(workspace)).store.snapshot() as reader:
             seen, embedder = await _checked(reader, filter), self.pipeline.embedder
             return await entity_page(reader, embedder, search, after, limit=limit, filter=seen)
+
+    async def relations(
+        self,
+        workspace: str = DEFAULT_WORKSPACE,
+        *,
+        search: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+        filter: Filter | None = None,
+    ) -> JoinedPage:
+        """A page of what joins the graph's entities. See `retrieval.relations`."""
+        async with (await self.control.open(workspace)).store.snapshot() as reader:
+            seen, embedder = await _checked(reader, filter), self.pipeline.embedder
+            return await relation_page(reader, embedder, search, after, limit=limit, filter=seen)
+
+    async def relation(
+        self,
+        name: str,
+        other: str,
+        workspace: str = DEFAULT_WORKSPACE,
+        *,
+        limit: int = 50,
+        filter: Filter | None = None,
+    ) -> Connection:
+        """What joins two names, and the places that say so. See `retrieval.relations`."""
+        async with (await self.control.open(workspace)).store.snapshot() as reader:
+            seen, embedder = await _checked(reader, filter), self.pipeline.embedder
+            return await connection(reader, embedder, name, other, limit=limit, filter=seen)
 
     # ------------------------------------------------------------------ the graph, by hand
 

@@ -129,6 +129,88 @@ async def test_entities_are_listed_in_pages_and_searched_by_name(client: httpx.A
     assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_cursor")
 
 
+async def test_relations_are_listed_in_pages_and_searched_by_name(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    for other in ("Tom", "Leeds", "Ruth"):
+        await client.post("/api/v1/graph/facts", json={"name": "Zoe", "target": other})
+    await engine.work()
+    place = "/api/v1/graph/relations"
+    whole = (await client.get(place)).json()["relations"]
+    listed, after = [], None
+    while True:
+        params = {"limit": 2} | ({"after": after} if after else {})
+        page = (await client.get(place, params=params)).json()
+        listed += page["relations"]
+        if (after := page["next"]) is None:
+            break
+    assert listed == whole
+    assert [one["weight"] for one in whole] == sorted((x["weight"] for x in whole), reverse=True)
+    found = (await client.get(place, params={"search": "zoe"})).json()
+    ends = [{one["source"]["name"], one["target"]["name"]} for one in found["relations"]]
+    assert sorted(map(sorted, ends)) == [["Leeds", "Zoe"], ["Ruth", "Zoe"], ["Tom", "Zoe"]]
+    assert (
+        len((await client.get(place, params={"search": "zoe", "limit": 1})).json()["relations"])
+        == 1
+    )
+    narrowed = (await client.get(place, params={"filter": '{"exists": "year"}'})).json()
+    assert len(narrowed["relations"]) == len(whole) - 3
+    both = await client.get(place, params={"search": "zoe", "after": "1.2.3"})
+    assert both.status_code == 400
+    wrong = await client.get(place, params={"after": "x"})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "invalid_cursor")
+
+
+async def test_what_joins_two_is_shown_with_the_passages_that_say_so(
+    client: httpx.AsyncClient, engine: Engine
+) -> None:
+    fact = {
+        "name": "Ada Brand",
+        "target": "Tom Reed",
+        "keywords": "aunt of",
+        "description": "Ada Brand is the aunt of Tom Reed.",
+    }
+    made = (await client.post("/api/v1/graph/facts", json=fact)).json()
+    await engine.work()
+    place = "/api/v1/graph/relation"
+    both = {"name": "tom  REED", "other": "Ada Brand"}
+    found = (await client.get(place, params=both)).json()
+    relation = found["relation"]
+    assert (relation["source"]["name"], relation["target"]["name"]) == ("Tom Reed", "Ada Brand")
+    assert (relation["assertions"], relation["weight"]) == (1, 1.0)
+    assert relation["descriptions"] == [fact["description"]]
+    [where] = found["places"]
+    assert (where["name"], where["other"], where["keywords"]) == (
+        "Ada Brand",
+        "Tom Reed",
+        "aunt of",
+    )
+    assert where["description"] == fact["description"]
+    assert where["document_id"] == f"manual:{made['id']}"
+    assert "Tom Reed" in where["text"]
+    assert where["start"] < where["end"]
+    entity = (await client.get("/api/v1/graph/entity", params={"name": "Tom Reed"})).json()
+    assert [one["chunk_id"] for one in entity["sightings"]] == [where["chunk_id"]]
+    # By another name it is found all the same, and so is where the passage writes it.
+    alias = {"source": "Tom Reed", "target": "Thomas"}
+    await client.post("/api/v1/graph/aliases", json=alias)
+    [renamed] = (await client.get(place, params=both)).json()["places"]
+    assert (renamed["other"], renamed["text"]) == ("Thomas", where["text"])
+    for other, status, says in (
+        ("Anton Berg", 404, "graph show 'Thomas'"),
+        ("Nobody Nowhere", 404, "Did you mean"),
+        ("Thomas", 400, "one entity"),
+    ):
+        response = await client.get(place, params={"name": "Tom Reed", "other": other})
+        assert response.status_code == status
+        assert says in response.json()["detail"]
+    hidden = {"name": "Thomas", "other": "Ada Brand"}
+    edit = (await client.post("/api/v1/graph/suppressions", json=hidden)).json()
+    response = await client.get(place, params=both)
+    assert response.status_code == 404
+    assert f"graph undo {edit['id']}" in response.json()["detail"]
+
+
 async def test_the_graph_is_shown_changed_and_changed_back(client: httpx.AsyncClient) -> None:
     before = (await client.get("/api/v1/graph/entity", params={"name": "ada BRAND"})).json()
     assert before["sightings"][0]["document_id"] == "farne"

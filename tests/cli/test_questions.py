@@ -164,3 +164,18 @@ def test_graph_sees_only_what_a_filter_lets_through(run: Run) -> None:
     found = run("graph", "show", "Anton Berg", "--json", "-f", "year=1921").json
     assert found["mentions"] == 1
     assert {one["source"] for one in found["sightings"]} == {"bakery.md"}
+
+
+def test_graph_lists_and_shows_what_joins_names(run: Run) -> None:
+    added = ("graph", "add", "Clara Weiss", "--to", "Otto Weiss", "--as", "aunt of")
+    assert run(*added).code == 0
+    listed = run("graph", "list", "--relations", "--search", "otto", "--json").lines
+    assert [{one["name"], one["other"]} for one in listed] == [{"Clara Weiss", "Otto Weiss"}]
+    assert "aunt of" in run("graph", "list", "--relations", "--search", "otto").out
+    shown = run("graph", "show", "otto weiss", "--to", "Clara Weiss")
+    assert "Clara Weiss → Otto Weiss (aunt of)" in shown.out
+    record = run("graph", "show", "Otto Weiss", "--to", "Clara Weiss", "--json").json
+    assert [one["source"] for one in record["places"]] == ["manual"]
+    apart = run("graph", "show", "Otto Weiss", "--to", "Anton Berg")
+    assert apart.code == 2
+    assert "No passage joins" in apart.error

@@ -167,6 +167,8 @@ async def test_a_view_that_is_too_old_says_so_and_others_are_exact(
             await workspace.store.delete(["nobody"])
         with pytest.raises(StoreUnavailable, match="Try again"):
             await old.document_chunks("b")
+        with pytest.raises(StoreUnavailable, match="Try again"):
+            await old.list_relations()
         assert before["stats"] == (await observe_stats(old))
     fresh = await opening().open("default")
     assert differences(await observed(behind), await observed(fresh)) == []

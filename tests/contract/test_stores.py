@@ -8,6 +8,7 @@ from rag_engine.testing.edits_contract import EditsContract
 from rag_engine.testing.entity_list_contract import EntityListContract
 from rag_engine.testing.listing_contract import ListingContract
 from rag_engine.testing.reader_contract import ReaderContract
+from rag_engine.testing.relation_list_contract import RelationListContract
 from rag_engine.testing.search_contract import SearchContract
 from rag_engine.testing.store_contract import StoreContract
 
@@ -29,6 +30,10 @@ class TestListing(ListingContract):
 
 
 class TestEntityList(EntityListContract):
+    pass
+
+
+class TestRelationList(RelationListContract):
     pass
 
 

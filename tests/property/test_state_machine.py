@@ -9,6 +9,7 @@ meets restarts of the server, killed and stopped in turn, at least three. `make 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 from collections import Counter
 from contextlib import AsyncExitStack, ExitStack
@@ -290,6 +291,10 @@ class StoreMachine(RuleBasedStateMachine):
             self._ask(lambda one, id=id: one.evidence(id, limit=limit, filter=filter))
         self._ask(lambda one: one.relations(entities, limit=limit, filter=filter))
         self._ask(lambda one: one.list_entities(limit=limit, filter=filter))
+        self._ask(lambda one: one.list_relations(limit=limit, filter=filter))
+        pairs = list(itertools.permutations(entities[:4], 2))
+        self._ask(lambda one: one.relations_between(pairs, filter=filter))
+        self._ask(lambda one: one.assertions(*pairs[1], limit=limit, filter=filter))
         self._ask(lambda one: one.entities(entities, filter=filter))
         self._ask(lambda one: one.adjacency("entity", int64(entities), filter=filter))
         self._ask(lambda one: one.adjacency("chunk", int64(chunks), filter=filter))

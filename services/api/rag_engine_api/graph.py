@@ -16,8 +16,11 @@ from rag_engine_api.documents import AfterQuery, FilterQuery, LimitQuery
 from rag_engine_api.idempotency import ONCE, Repeatable
 from rag_engine_api.schemas import (
     Body,
+    ConnectionBody,
+    JoinedBody,
     NeighbourhoodBody,
     NetworkBody,
+    PlaceBody,
     StatsBody,
     VersionBody,
     moment,
@@ -99,6 +102,13 @@ class EntityList(Body):
     next: str | None = Field(description="Pass it as `after` for the next page.")
 
 
+class RelationList(Body):
+    """A page of what joins entities."""
+
+    relations: list[JoinedBody]
+    next: str | None = Field(description="Pass it as `after` for the next page.")
+
+
 class Changes(Body):
     """All that was changed by hand and not undone."""
 
@@ -134,6 +144,41 @@ async def entity(
     """An entity with where it is mentioned and what it is joined to."""
     found = await call.engine.graph(name, call.workspace, filter=filter_in_query(filter))
     return NeighbourhoodBody.of(found)
+
+
+@router.get("/graph/relations", dependencies=[READS])
+async def relations(
+    call: Calling,
+    search: Annotated[
+        str | SkipJsonSchema[None],
+        Query(description="Only what joins entities that this names.", examples=["Ada"]),
+    ] = None,
+    after: AfterQuery = None,
+    limit: LimitQuery = 100,
+    filter: FilterQuery = None,
+) -> RelationList:
+    """What joins entities, strongest first; with `search` only those that have it in their names."""
+    page = await call.engine.relations(
+        call.workspace, search=search, after=after, limit=limit, filter=filter_in_query(filter)
+    )
+    return RelationList(relations=[JoinedBody.of(one) for one in page.relations], next=page.next)
+
+
+@router.get("/graph/relation", dependencies=[READS])
+async def relation(
+    call: Calling,
+    name: NameQuery,
+    other: Annotated[str, Query(min_length=1, description="The name of the other entity.")],
+    limit: LimitQuery = 50,
+    filter: FilterQuery = None,
+) -> ConnectionBody:
+    """What joins two entities, with the passages that say so."""
+    found = await call.engine.relation(
+        name, other, call.workspace, limit=limit, filter=filter_in_query(filter)
+    )
+    return ConnectionBody(
+        relation=JoinedBody.of(found.joined), places=[PlaceBody.of(one) for one in found.places]
+    )
 
 
 @router.get("/graph/network", dependencies=[READS])

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rag_engine.core.models import Document, Metadata, MetadataValue, Version
+from rag_engine.core.models import Document, Entity, Metadata, MetadataValue, Version
 from rag_engine.retrieval.answer import Answer
 from rag_engine.retrieval.context import Passage, Reference
 from rag_engine.retrieval.neighbourhood import EgoNetwork, Neighbourhood
+from rag_engine.retrieval.relations import Joined, Place
 
 LONGEST_QUESTION: Final = 20_000
 """In characters; what is longer is a document."""
@@ -19,6 +20,10 @@ Scalar = bool | int | float | str
 MetadataBody = Annotated[
     dict[str, Scalar | list[Scalar]],
     Field(description="What filters select by: a value or a list of values a field."),
+]
+
+ChunkIdBody = Annotated[
+    str, Field(description="Id of the passage: a number that is too long for JSON's.")
 ]
 
 
@@ -298,6 +303,7 @@ class SightingBody(Body):
 
     name: str
     text: str
+    chunk_id: ChunkIdBody
     document_id: str
     document: str
     source: str
@@ -344,6 +350,7 @@ class NeighbourhoodBody(Body):
                 SightingBody(
                     name=one.name,
                     text=one.text,
+                    chunk_id=str(one.chunk.id),
                     document_id=one.document.id,
                     document=one.document.name,
                     source=one.document.source,
@@ -369,12 +376,17 @@ class NeighbourhoodBody(Body):
 
 
 class NodeBody(Body):
-    """An entity in a picture."""
+    """An entity in a picture, or at the end of a relation."""
 
     key: str
     name: str
     type: str | None
     mentions: int
+
+    @classmethod
+    def of(cls, one: Entity) -> NodeBody:
+        """An entity as JSON."""
+        return cls(key=one.key, name=one.name, type=one.type or None, mentions=one.mentions)
 
 
 class EdgeBody(Body):
@@ -397,10 +409,7 @@ class NetworkBody(Body):
         """A network as JSON."""
         keys = {one.id: one.key for one in network.entities}
         return cls(
-            entities=[
-                NodeBody(key=one.key, name=one.name, type=one.type or None, mentions=one.mentions)
-                for one in network.entities
-            ],
+            entities=[NodeBody.of(one) for one in network.entities],
             relations=[
                 EdgeBody(
                     source=keys[one.source],
@@ -411,6 +420,76 @@ class NetworkBody(Body):
                 for one in network.relations
             ],
         )
+
+
+class JoinedBody(Body):
+    """Two entities and what joins them, whichever way it points."""
+
+    source: NodeBody
+    target: NodeBody
+    assertions: int = Field(description="How often passages say so.")
+    weight: float
+    keywords: list[str]
+    descriptions: list[str]
+
+    @classmethod
+    def of(cls, joined: Joined) -> JoinedBody:
+        """Two entities and what joins them as JSON."""
+        relation = joined.relation
+        return cls(
+            source=NodeBody.of(joined.source),
+            target=NodeBody.of(joined.target),
+            assertions=relation.assertions,
+            weight=relation.weight / 1000,
+            keywords=list(relation.keywords),
+            descriptions=list(relation.descriptions),
+        )
+
+
+class PlaceBody(Body):
+    """A passage that joins two entities, and what it says of it."""
+
+    name: str = Field(description="Of the entity from which it points.")
+    other: str = Field(description="Of the entity to which it points.")
+    text: str = Field(description="A sentence that names them.")
+    keywords: str
+    description: str
+    chunk_id: ChunkIdBody
+    document_id: str
+    document: str
+    source: str
+    pages: tuple[int, int] | None
+    headings: list[str]
+    start: int
+    end: int
+    weight: float
+
+    @classmethod
+    def of(cls, place: Place) -> PlaceBody:
+        """A place as JSON."""
+        return cls(
+            name=place.name,
+            other=place.other,
+            text=place.text,
+            keywords=place.keywords,
+            description=place.description,
+            chunk_id=str(place.chunk.id),
+            document_id=place.document.id,
+            document=place.document.name,
+            source=place.document.source,
+            pages=place.chunk.pages,
+            headings=list(place.chunk.heading_path),
+            start=place.chunk.start,
+            end=place.chunk.end,
+            weight=place.weight / 1000,
+        )
+
+
+class ConnectionBody(Body):
+    """What joins two entities, with places that say so, strongest first."""
+
+    relation: JoinedBody
+    places: list[PlaceBody]
 
 
 class Refusal(Body):

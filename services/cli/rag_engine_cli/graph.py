@@ -10,13 +10,20 @@ import click
 from rag_engine_cli.edits import add, edits_, hide, merge, undo
 from rag_engine_cli.options import shared_options
 from rag_engine_cli.query import check_workspace
+from rag_engine_cli.relations import (
+    connection_record,
+    list_relations,
+    place_of,
+    place_record,
+    print_connection,
+)
 from rag_engine_cli.session import Session, pass_session
 from rag_engine_cli.terminal import Terminal, plural
 from rag_engine_cli.values import filter_of
 
 if TYPE_CHECKING:
     from rag_engine.engine import Engine
-    from rag_engine.retrieval.neighbourhood import Neighbourhood, Sighting
+    from rag_engine.retrieval.neighbourhood import Neighbourhood
 
 
 @click.group()
@@ -39,42 +46,57 @@ for _command in (merge, hide, add, edits_, undo):
     multiple=True,
     help="Only what documents that match say. See: rag-engine query --help",
 )
+@click.option("--to", "other", metavar="OTHER", help="Only what joins it to this one, and where.")
 @shared_options
 @pass_session
-def show(session: Session, name: tuple[str, ...], filters: tuple[str, ...]) -> None:
+def show(
+    session: Session, name: tuple[str, ...], filters: tuple[str, ...], other: str | None
+) -> None:
     """Show where NAME is mentioned, and what it is joined to.
 
     Case and spacing do not matter. A name that is unknown brings up those that come close.
 
     \b
-    Example:
+    Examples:
       rag-engine graph show "Ada Thorne"
+      rag-engine graph show "Ada Thorne" --to "Jonas Reed"
     """
-    session.run(lambda engine: _show(engine, session, " ".join(name), filters))
+    session.run(lambda engine: _show(engine, session, " ".join(name), other, filters))
 
 
-async def _show(engine: Engine, session: Session, name: str, filters: tuple[str, ...]) -> None:
+async def _show(
+    engine: Engine, session: Session, name: str, other: str | None, filters: tuple[str, ...]
+) -> None:
     warnings = await check_workspace(engine, session)
-    found = await engine.graph(name, session.workspace, filter=filter_of(filters))
-    terminal = session.terminal
-    _print(terminal, found)
-    terminal.record(_record(found) | {"warnings": warnings})
+    terminal, filter = session.terminal, filter_of(filters)
+    if other is None:
+        found = await engine.graph(name, session.workspace, filter=filter)
+        _print(terminal, found)
+        record = _record(found)
+    else:
+        joined = await engine.relation(name, other, session.workspace, filter=filter)
+        print_connection(terminal, joined)
+        record = connection_record(joined)
+    terminal.record(record | {"warnings": warnings})
 
 
 @graph.command("list")
 @click.option("--search", metavar="NAME", help="Those that a name may mean, best first.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many.")
+@click.option("--relations", is_flag=True, help="What joins them instead, strongest first.")
 @shared_options
 @pass_session
-def list_(session: Session, search: str | None, limit: int) -> None:
+def list_(session: Session, search: str | None, limit: int, relations: bool) -> None:
     """List the entities that most passages mention, or those that a name may mean.
 
     \b
     Examples:
       rag-engine graph list
       rag-engine graph list --search Thorne
+      rag-engine graph list --relations --search Thorne
     """
-    session.run(lambda engine: _list(engine, session, search, limit))
+    listing = list_relations if relations else _list
+    session.run(lambda engine: listing(engine, session, search, limit))
 
 
 async def _list(engine: Engine, session: Session, search: str | None, limit: int) -> None:
@@ -100,7 +122,8 @@ def _print(terminal: Terminal, found: Neighbourhood) -> None:
     terminal.line()
     for sighting in found.sightings:
         terminal.line(f"  “{sighting.text}”")
-        terminal.line(click.style(f"    {_place(sighting)}", dim=True))
+        where = place_of(sighting.chunk, sighting.document)
+        terminal.line(click.style(f"    {where}", dim=True))
     if found.relations:
         terminal.line()
         terminal.line(click.style("Joined to", bold=True))
@@ -110,15 +133,6 @@ def _print(terminal: Terminal, found: Neighbourhood) -> None:
             keywords = "; ".join(relation.keywords[:3])
             times = plural(relation.assertions, "passage")
             terminal.line(f"  {name}  {times}" + (f": {keywords}" if keywords else ""))
-
-
-def _place(sighting: Sighting) -> str:
-    parts = [sighting.document.name]
-    if pages := sighting.chunk.pages:
-        first, last = pages
-        parts.append(f"page {first}" if first == last else f"pages {first}–{last}")
-    parts += [one for one in sighting.chunk.heading_path if one != sighting.document.name]
-    return ", ".join(parts)
 
 
 def _record(found: Neighbourhood) -> dict[str, Any]:
@@ -134,11 +148,7 @@ def _record(found: Neighbourhood) -> dict[str, Any]:
             {
                 "name": one.name,
                 "text": one.text,
-                "document_id": one.document.id,
-                "document": one.document.name,
-                "source": one.document.source,
-                "pages": list(one.chunk.pages) if one.chunk.pages else None,
-                "headings": list(one.chunk.heading_path),
+                **place_record(one.chunk, one.document),
                 "weight": one.weight / 1000,
             }
             for one in found.sightings

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rag_engine.core.ids import EntityId, entity_id, text_hash
-from rag_engine.core.models import Assertion, Extraction, Mention
+from rag_engine.core.models import Assertion, Entity, Extraction, Mention, Relation
 from rag_engine.core.names import entity_key
 
 SELECTED: Final = 8
@@ -143,6 +143,20 @@ def _strength(assertion: Assertion) -> tuple[int, str, str, str, str]:
 def entity_ids(extraction: Extraction) -> list[EntityId]:
     """The ids of the entities a canonical extraction mentions, in its order."""
     return [entity_id(entity_key(mention.name)) for mention in extraction.mentions]
+
+
+def relation_of(source: EntityId, target: Entity, assertions: Iterable[Assertion]) -> Relation:
+    """What the assertions between two entities add up to, as the first one has it."""
+    found = [*assertions]
+    return Relation(
+        source=source,
+        target=target.id,
+        target_name=target.name,
+        assertions=len(found),
+        weight=sum(one.weight for one in found),
+        keywords=selected(one.keywords for one in found),
+        descriptions=selected(one.description for one in found),
+    )
 
 
 def majority(counts: Iterable[tuple[str, int]]) -> str:

@@ -1,7 +1,8 @@
-"""Lists by strength in pages: where a page ends, and nodes in the order of their degrees."""
+"""Lists by strength in pages: where a page ends, nodes by their degrees, pairs by their weights."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,3 +74,57 @@ class Ranked:
         first = len(ascending) - int(np.searchsorted(ascending, degree, "right"))
         last = len(ascending) - int(np.searchsorted(ascending, degree, "left"))
         return first + int(np.searchsorted(self.ids[first:last], id, "right"))
+
+
+Pair = tuple[int, int, int]
+"""The lower id of two nodes, the higher one, and the weight of what joins them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedPairs:
+    """Pairs of nodes by weight descending, then the lower id of the two, then the other one.
+
+    Attributes:
+        low: The lower id of each pair; shape `(n,)`.
+        high: The other one.
+        weights: In thousandths.
+    """
+
+    low: Ids
+    high: Ids
+    weights: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, pairs: Collection[Pair]) -> RankedPairs:
+        """Pairs in their order, given in any, each once."""
+        low, high, weights = np.array([*pairs], dtype=np.int64).reshape(-1, 3).T
+        order = np.lexsort((high, low, -weights))
+        return cls(low[order], high[order], weights[order])
+
+    def page(self, after: str | None, limit: int) -> tuple[list[Pair], str | None]:
+        """The next `limit` pairs, and where the page ends unless it is the last one.
+
+        Raises:
+            InvalidCursor: `after` is no place.
+        """
+        first = 0 if after is None else self._behind(*place_of(after, 2))
+        shown = slice(first, first + limit + 1)
+        columns = self.low[shown].tolist(), self.high[shown].tolist(), self.weights[shown].tolist()
+        return page_of_pairs([*zip(*columns, strict=True)], limit)
+
+    def _behind(self, weight: int, low: int, high: int) -> int:
+        """How many pairs stand up to a place, whether or not there is one at it."""
+        ascending = self.weights[::-1]
+        first = len(ascending) - int(np.searchsorted(ascending, weight, "right"))
+        last = len(ascending) - int(np.searchsorted(ascending, weight, "left"))
+        equal = self.low[first:last]
+        last = first + int(np.searchsorted(equal, low, "right"))
+        first += int(np.searchsorted(equal, low, "left"))
+        return first + int(np.searchsorted(self.high[first:last], high, "right"))
+
+
+def page_of_pairs(pairs: Sequence[Pair], limit: int) -> tuple[list[Pair], str | None]:
+    """The first `limit` of pairs in their order, and where they end if there are more."""
+    page = [*pairs[:limit]]
+    low, high, weight = page[-1] if page else (0, 0, 0)
+    return page, pack_place(weight, low, high) if page and len(pairs) > limit else None

@@ -24,11 +24,17 @@ from rag_engine.core.models import (
     Document,
     Entity,
     Extraction,
-    Mention,
     Relation,
     Submission,
     Usage,
     Version,
+)
+from rag_engine.ports.listed import (
+    AssertionEvidence,
+    DocumentPage,
+    EntityPage,
+    MentionEvidence,
+    RelationPage,
 )
 from rag_engine.ports.queue import JobQueue, Lease
 
@@ -80,38 +86,6 @@ class Adjacency:
     neighbours: Ids
     weights: Ids
     degrees: Ids
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MentionEvidence:
-    """A mention and the chunk it was found in."""
-
-    chunk_id: ChunkId
-    mention: Mention
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DocumentPage:
-    """A page of documents, and where the next one begins.
-
-    Attributes:
-        next: Pass it as `after` for the next page in the same order; `None` at the end.
-    """
-
-    documents: tuple[Document, ...]
-    next: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntityPage:
-    """A page of entities, and where the next one begins.
-
-    Attributes:
-        next: Pass it as `after` for the next page; `None` at the end.
-    """
-
-    entities: tuple[Entity, ...]
-    next: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +190,34 @@ class Reader(Protocol):
         None for an unknown entity.
 
         Empty keywords and descriptions are left out; the selections are in the order of hash.
+        """
+        ...
+
+    async def relations_between(
+        self, pairs: Sequence[tuple[EntityId, EntityId]], *, filter: Filter | None = None
+    ) -> list[Relation | None]:
+        """What joins the two of each pair, as its first one has it; `None` where nothing does."""
+        ...
+
+    async def list_relations(
+        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+    ) -> RelationPage:
+        """Relations by weight descending, then the lower id of the two, then the other one.
+
+        It goes on after the page that ended at `after` as `list_entities` does. `limit` is at
+        least 1.
+
+        Raises:
+            InvalidCursor: `after` is not the `next` of a page of relations.
+        """
+        ...
+
+    async def assertions(
+        self, one: EntityId, other: EntityId, *, limit: int = 50, filter: Filter | None = None
+    ) -> list[AssertionEvidence]:
+        """What joins two entities, whichever way it points: the assertions with their chunks.
+
+        By weight descending, then chunk id, then the id of the entity they start from.
         """
         ...
 

@@ -8,7 +8,7 @@ from rag_engine.core.ids import EntityId, entity_id
 from rag_engine.core.names import entity_key
 from rag_engine.core.tokens import tokenize
 from rag_engine.errors import InvalidRequest
-from rag_engine.ports.storage import EntityPage
+from rag_engine.ports.listed import EntityPage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from rag_engine.core.filters import Filter
     from rag_engine.core.models import Chunk, Document, Entity, Relation
+    from rag_engine.ports.listed import MentionEvidence
     from rag_engine.ports.models import Embedder
-    from rag_engine.ports.storage import MentionEvidence, Reader
+    from rag_engine.ports.storage import Reader
 
 SUGGESTIONS: Final = 5
 _LONGEST_SENTENCE: Final = 400
@@ -87,7 +88,7 @@ async def neighbourhood(
     Raises:
         NotFound: No visible passage mentions it; the message names those that come close.
     """
-    entity = await _named(reader, name, embedder, filter)
+    entity = await named(reader, name, embedder, filter)
     evidence = await reader.evidence(entity.id, limit=sightings, filter=filter)
     [joined] = await reader.relations([entity.id], limit=relations, filter=filter)
     return Neighbourhood(
@@ -113,7 +114,7 @@ async def ego_network(
     Raises:
         NotFound: No visible passage mentions it; the message names those that come close.
     """
-    entity = await _named(reader, name, embedder, filter)
+    entity = await named(reader, name, embedder, filter)
     [joined] = await reader.relations([entity.id], limit=limit, filter=filter)
     found = await reader.entities([one.target for one in joined], filter=filter)
     entities = (entity, *(one for one in found if one))
@@ -127,7 +128,12 @@ async def ego_network(
     return EgoNetwork(entities=entities, relations=tuple(relations.values()))
 
 
-async def _named(reader: Reader, name: str, embedder: Embedder, filter: Filter | None) -> Entity:
+async def named(reader: Reader, name: str, embedder: Embedder, filter: Filter | None) -> Entity:
+    """The entity that `name` names.
+
+    Raises:
+        NotFound: No visible passage mentions it; the message names those that come close.
+    """
     [key] = await reader.canonical([entity_key(name)])
     [entity] = await reader.entities([entity_id(key)], filter=filter)
     if entity is None:
@@ -186,16 +192,18 @@ async def _sightings(reader: Reader, evidence: Sequence[MentionEvidence]) -> lis
     return found
 
 
-def sentence_around(text: str, name: str) -> str:
-    """The first sentence that holds a name; else, for a name broken by a line, the beginning."""
-    wanted = " ".join(fold(name).split())
+def sentence_around(text: str, *names: str) -> str:
+    """The first sentence that holds most of some names; else, for names broken by a line, the beginning."""
+    wanted = [" ".join(fold(name).split()) for name in names]
     spans = sentence_spans(text)
     sentences = [" ".join(text[start:end].split()).lstrip("# ") for start, end in spans]
-    found = next((one for one in sentences if wanted in fold(one)), None)
-    sentence = found or " ".join(text.split())
+    held = [sum(one in folded for one in wanted) for folded in map(fold, sentences)]
+    most = max(held, default=0)
+    sentence = sentences[held.index(most)] if most else " ".join(text.split())
     if len(sentence) <= _LONGEST_SENTENCE:
         return sentence
-    at = max(0, fold(sentence).find(wanted))
+    folded = fold(sentence)
+    at = min((folded.find(one) for one in wanted if one in folded), default=0)
     begin = max(0, min(at - _LONGEST_SENTENCE // 2, len(sentence) - _LONGEST_SENTENCE))
     cut = sentence[begin : begin + _LONGEST_SENTENCE].strip()
     return f"{'…' if begin else ''}{cut}{'…' if begin + _LONGEST_SENTENCE < len(sentence) else ''}"

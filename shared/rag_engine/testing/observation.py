@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rag_engine.core.filters import Filter
-    from rag_engine.core.models import Chunk, Document
+    from rag_engine.core.models import Chunk, Document, Relation
     from rag_engine.ports.storage import Adjacency, Hits, Ids, NodeKind, Reader, Workspace
 
 Observed = dict[str, object]
@@ -27,6 +27,7 @@ OF_THE_WORKSPACE = ("statistics", "text search", "stats")
 
 _ALL = 10_000
 _PAGE = 2  # so that several pages are read
+_JOINED = 20
 
 
 async def observe(reader: Reader, *, filter: Filter | None = None) -> Observed:
@@ -89,6 +90,7 @@ async def _observe_graph(reader: Reader, chunks: list[Chunk], filter: Filter | N
             found and asdict(found) for found in await reader.entities(entities, filter=filter)
         ],
         "listed entities": await _listed(reader, filter),
+        "listed relations": await _joined(reader, filter),
         "relations": {
             key: [asdict(one) for one in found]
             for key, found in zip(
@@ -119,6 +121,27 @@ async def _listed(reader: Reader, filter: Filter | None) -> list[int]:
         found += [one.id for one in page.entities]
         if (after := page.next) is None:
             return found
+
+
+async def _joined(reader: Reader, filter: Filter | None) -> list[object]:
+    """The relations in pages, and the evidence of the first ones, which adds up to them."""
+    found: list[Relation] = []
+    after, limit = None, _PAGE
+    while True:
+        page = await reader.list_relations(after=after, limit=limit, filter=filter)
+        found += page.relations
+        after, limit = page.next, 2 * limit
+        if after is None:
+            break
+    pairs = [(one.source, one.target) for one in found]
+    assert await reader.relations_between(pairs, filter=filter) == found
+    rows: list[object] = [asdict(one) for one in found]
+    for one in found[:_JOINED]:
+        said = await reader.assertions(one.target, one.source, limit=_ALL, filter=filter)
+        assert sum(each.assertion.weight for each in said) == one.weight
+        assert len(said) == one.assertions
+        rows.append([asdict(each) for each in said])
+    return rows
 
 
 async def _observe_searches(reader: Reader, chunks: list[Chunk], filter: Filter | None) -> Observed:

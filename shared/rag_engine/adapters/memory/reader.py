@@ -17,13 +17,17 @@ from rag_engine.core.models import Entity, Extraction, Relation
 from rag_engine.core.names import entity_key
 from rag_engine.core.ranked import pack_place, place_of
 from rag_engine.errors import ModelMismatch
+from rag_engine.ports.listed import (
+    AssertionEvidence,
+    DocumentPage,
+    EntityPage,
+    MentionEvidence,
+    RelationPage,
+)
 from rag_engine.ports.storage import (
     MAX_NEIGHBOURS,
     Adjacency,
-    DocumentPage,
-    EntityPage,
     Hits,
-    MentionEvidence,
     Stats,
 )
 
@@ -120,6 +124,48 @@ class MemoryReader:
         every = [one for found in self._passing(filter) for one in found.extraction.assertions]
         mentions = self._mentions(filter)
         return [_relations(id, every, mentions)[:limit] for id in ids]
+
+    async def relations_between(
+        self, pairs: Sequence[tuple[EntityId, EntityId]], *, filter: Filter | None = None
+    ) -> list[Relation | None]:
+        joined, mentions = self._joined(filter), self._mentions(filter)
+        return [
+            (
+                _relation(one, _entity(mentions[other]), joined[frozenset((one, other))])
+                if frozenset((one, other)) in joined
+                else None
+            )
+            for one, other in pairs
+        ]
+
+    async def list_relations(
+        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+    ) -> RelationPage:
+        mentions = self._mentions(filter)
+        relations = [
+            _relation(min(ends), _entity(mentions[max(ends)]), assertions)
+            for ends, assertions in self._joined(filter).items()
+        ]
+        relations.sort(key=_place)
+        if after is not None:
+            weight, low, high = place_of(after, 2)
+            relations = [one for one in relations if _place(one) > (-weight, low, high)]
+        page = tuple(relations[:limit])
+        more = len(relations) > len(page)
+        last = pack_place(page[-1].weight, page[-1].source, page[-1].target) if more else None
+        return RelationPage(relations=page, next=last)
+
+    async def assertions(
+        self, one: EntityId, other: EntityId, *, limit: int = 50, filter: Filter | None = None
+    ) -> list[AssertionEvidence]:
+        found = [
+            AssertionEvidence(chunk_id=evidence.chunk.id, assertion=assertion)
+            for evidence in self._passing(filter)
+            for assertion in evidence.extraction.assertions
+            if _ends(assertion) == {one, other}
+        ]
+        found.sort(key=lambda x: (-x.assertion.weight, x.chunk_id, _id(x.assertion.source)))
+        return found[:limit]
 
     async def evidence(
         self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
@@ -234,6 +280,13 @@ class MemoryReader:
                 found.setdefault(_id(mention.name), []).append(one)
         return found
 
+    def _joined(self, filter: Filter | None) -> dict[frozenset[EntityId], list[Assertion]]:
+        found: dict[frozenset[EntityId], list[Assertion]] = {}
+        for evidence in self._passing(filter):
+            for assertion in evidence.extraction.assertions:
+                found.setdefault(_ends(assertion), []).append(assertion)
+        return found
+
     def _vectors(self, kind: NodeKind, filter: Filter | None) -> Mapping[int, Vectors]:
         if kind == "chunk":
             return {one.chunk.id: one.vector for one in self._passing(filter)}
@@ -293,6 +346,10 @@ def _relation(source: EntityId, target: Entity, assertions: Sequence[Assertion])
         keywords=_select(assertion.keywords for assertion in assertions),
         descriptions=_select(assertion.description for assertion in assertions),
     )
+
+
+def _place(relation: Relation) -> tuple[int, int, int]:
+    return -relation.weight, relation.source, relation.target
 
 
 def _most_frequent(texts: Iterable[str]) -> str:

@@ -718,6 +718,38 @@ RETURN id AS source, o.id AS target, o.name AS name, r.assertions AS assertions,
        descriptions
 ORDER BY weight DESC, target;
 
+// name: relations_between
+UNWIND $pairs AS pair
+MATCH (a:Entity {workspace: $workspace, id: pair[0]})
+MATCH (b:Entity {workspace: $workspace, id: pair[1]})
+MATCH (a)-[r:RELATED]-(b)
+WITH pair, r, b, toString(startNode(r).id) + '-' + toString(endNode(r).id) AS owner
+CALL { WITH owner MATCH (v:Value)
+       WHERE v.workspace = $workspace AND v.owner = owner AND v.kind = 'keywords' AND v.hash IS NOT NULL
+       WITH v ORDER BY v.hash LIMIT $selected RETURN collect(v.value) AS keywords }
+CALL { WITH owner MATCH (v:Value)
+       WHERE v.workspace = $workspace AND v.owner = owner AND v.kind = 'description' AND v.hash IS NOT NULL
+       WITH v ORDER BY v.hash LIMIT $selected RETURN collect(v.value) AS descriptions }
+RETURN pair[0] AS source, pair[1] AS target, b.name AS name, r.assertions AS assertions, r.weight AS weight,
+       keywords, descriptions;
+
+// name: strongest_relations
+MATCH (a:Entity)-[r:RELATED]->(b)
+USING INDEX a:Entity(workspace, id)
+WHERE a.workspace = $workspace AND a.id IS NOT NULL AND r.weight <= $weight
+WITH r.weight AS weight, CASE WHEN a.id < b.id THEN a.id ELSE b.id END AS low,
+     CASE WHEN a.id < b.id THEN b.id ELSE a.id END AS high
+WHERE low IS NOT NULL AND high IS NOT NULL
+  AND (weight < $weight OR low > $low OR low = $low AND high > $high)
+RETURN low, high, weight ORDER BY weight DESC, low, high LIMIT $limit;
+
+// name: evidence_since
+MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.shown_at > $since
+RETURN c.row AS row, c.extraction AS extraction, c.seen AS seen
+UNION
+MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.gone_at > $since
+RETURN c.row AS row, c.extraction AS extraction, c.seen AS seen;
+
 // name: changes_of_entities
 UNWIND $ids AS id MATCH (e:Entity {workspace: $workspace, id: id})
 RETURN e.id AS id, e.changed AS changed;

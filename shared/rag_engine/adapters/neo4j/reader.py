@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,28 +22,37 @@ from rag_engine.adapters.neo4j.filters import Matches
 from rag_engine.adapters.neo4j.orders import Orders, page_of
 from rag_engine.adapters.neo4j.records import chunk_of, document_of, extraction_of, seen_of
 from rag_engine.adapters.neo4j.resident import Resident
+from rag_engine.adapters.neo4j.strongest import Ends, strongest_page, weights_of, with_ends
 from rag_engine.core.bm25 import Statistics
 from rag_engine.core.edits import ActiveEdit, Edits
-from rag_engine.core.evidence import SELECTED, majority, selected
+from rag_engine.core.evidence import SELECTED, majority, relation_of, selected
 from rag_engine.core.filters import Filter
 from rag_engine.core.ids import ChunkId, EntityId, entity_id
 from rag_engine.core.listing import BY_ID, Order
 from rag_engine.core.models import Assertion, Chunk, Document, Entity, Extraction, Mention, Relation
 from rag_engine.core.names import entity_key
+from rag_engine.core.ranked import Pair, RankedPairs
 from rag_engine.core.vectors import Mask, best
 from rag_engine.errors import ModelMismatch
+from rag_engine.ports.listed import (
+    AssertionEvidence,
+    DocumentPage,
+    EntityPage,
+    MentionEvidence,
+    RelationPage,
+)
 from rag_engine.ports.storage import (
     MAX_NEIGHBOURS,
     Adjacency,
-    DocumentPage,
-    EntityPage,
     Hits,
     Ids,
-    MentionEvidence,
     NodeKind,
     Stats,
     Vectors,
 )
+
+_AT_A_TIME: Final = 2_000
+"""Chunks whose evidence one statement reads where that of many is added up."""
 
 
 class Neo4jReader:
@@ -160,6 +170,39 @@ class Neo4jReader:
         late = [id for id in wanted if id not in found]
         found |= await self._relations_from_evidence(late, limit, filter)
         return [found[id] for id in ids]
+
+    async def relations_between(
+        self, pairs: Sequence[tuple[EntityId, EntityId]], *, filter: Filter | None = None
+    ) -> list[Relation | None]:
+        """See `Reader.relations_between`."""
+        wanted = list(dict.fromkeys(pairs))
+        found = await self._between_now(wanted) if filter is None else {}
+        late = [pair for pair in wanted if pair not in found]
+        found |= await self._between_from_evidence(late, filter)
+        return [found[pair] for pair in pairs]
+
+    async def list_relations(
+        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+    ) -> RelationPage:
+        """See `Reader.list_relations`."""
+        if filter is None:
+            page, end = await strongest_page(
+                self._rows, self.counter, after, limit, self._weights_from_evidence
+            )
+        else:
+            page, end = (await self._ranked_pairs(filter)).page(after, limit)
+        pairs = [(EntityId(low), EntityId(high)) for low, high, _ in page]
+        found = await self.relations_between(pairs, filter=filter)
+        return RelationPage(relations=tuple(one for one in found if one is not None), next=end)
+
+    async def assertions(
+        self, one: EntityId, other: EntityId, *, limit: int = 50, filter: Filter | None = None
+    ) -> list[AssertionEvidence]:
+        """See `Reader.assertions`."""
+        visible = await self._visible("chunk", filter)
+        found = (await self._assertions_between([(one, other)], visible))[one, other]
+        found.sort(key=lambda x: (-x.assertion.weight, x.chunk_id, _id(x.assertion.source)))
+        return found[:limit]
 
     async def evidence(
         self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
@@ -400,19 +443,88 @@ class Neo4jReader:
         entities = {one.id: one for one in await self.entities(chosen, filter=filter_) if one}
         return {
             id: [
-                Relation(
-                    source=id,
-                    target=other,
-                    target_name=entities[other].name,
-                    assertions=len(grouped[id][other]),
-                    weight=-weight,
-                    keywords=selected(one.keywords for one in grouped[id][other]),
-                    descriptions=selected(one.description for one in grouped[id][other]),
-                )
-                for weight, other in strongest[id][:limit]
+                relation_of(id, entities[other], grouped[id][other])
+                for _, other in strongest[id][:limit]
             ]
             for id in ids
         }
+
+    async def _between_now(
+        self, pairs: Sequence[tuple[EntityId, EntityId]]
+    ) -> dict[tuple[EntityId, EntityId], Relation | None]:
+        """What joins pairs as the database has it, if neither end was touched since."""
+        rows = await self._rows("relations_between", pairs=[*map(list, pairs)], selected=SELECTED)
+        found = {(row["source"], row["target"]): row for row in rows}
+        same = await self._untouched(id for pair in pairs for id in pair)
+        return {
+            pair: _relation(found[pair]) if pair in found else None
+            for pair in pairs
+            if same.issuperset(pair)
+        }
+
+    async def _between_from_evidence(
+        self, pairs: Sequence[tuple[EntityId, EntityId]], filter_: Filter | None
+    ) -> dict[tuple[EntityId, EntityId], Relation | None]:
+        if not pairs:
+            return {}
+        found = await self._assertions_between(pairs, await self._visible("chunk", filter_))
+        targets = [target for (_, target), assertions in found.items() if assertions]
+        entities = {one.id: one for one in await self.entities(targets, filter=filter_) if one}
+        return {
+            (source, target): (
+                relation_of(source, entities[target], (one.assertion for one in assertions))
+                if assertions
+                else None
+            )
+            for (source, target), assertions in found.items()
+        }
+
+    async def _assertions_between(
+        self, pairs: Collection[tuple[EntityId, EntityId]], visible: Mask
+    ) -> dict[tuple[EntityId, EntityId], list[AssertionEvidence]]:
+        """What joins pairs in the visible chunks that mention both."""
+        mentioning = {
+            id: np.sort(self._resident.mentioning(id, visible)) for id in {*chain(*pairs)}
+        }
+        places = {
+            pair: np.intersect1d(mentioning[pair[0]], mentioning[pair[1]], assume_unique=True)
+            for pair in pairs
+        }
+        every = np.unique(np.concatenate(list(places.values())))
+        seen = await self._seen(self._resident.rows_of(every))
+        found = dict(zip(every.tolist(), with_ends(seen), strict=True))
+        chunks = self._resident.chunks.ids
+        return {
+            pair: [
+                AssertionEvidence(chunk_id=ChunkId(int(chunks[place])), assertion=assertion)
+                for place in shared.tolist()
+                for ends, assertion in found[place]
+                if ends == (min(pair), max(pair))
+            ]
+            for pair, shared in places.items()
+        }
+
+    async def _weights_from_evidence(self, pairs: Collection[Ends]) -> list[Pair]:
+        found = await self._assertions_between(pairs, await self._visible("chunk", None))
+        return [
+            (*pair, sum(one.assertion.weight for one in assertions))
+            for pair, assertions in found.items()
+            if assertions
+        ]
+
+    async def _ranked_pairs(self, filter_: Filter) -> RankedPairs:
+        """The pairs that a filter leaves visible, by all the evidence there is for them."""
+        name = repr(filter_)
+        known = self._resident.pair_rankings.get(name)
+        if known is None:
+            weights = Counter[Ends]()
+            joining = await self._visible("chunk", filter_) & (self._resident.chunk_assertions > 0)
+            rows = self._resident.rows_of(np.flatnonzero(joining))
+            for at in range(0, len(rows), _AT_A_TIME):
+                weights.update(weights_of(await self._seen(rows[at : at + _AT_A_TIME])))
+            known = RankedPairs.of([(*ends, weight) for ends, weight in weights.items()])
+            self._resident.keep_pairs(name, known)
+        return known
 
     async def _rows(self, query: str, **parameters: Any) -> list[Row]:
         return await self._connection.run(query, workspace=self._workspace, **parameters)

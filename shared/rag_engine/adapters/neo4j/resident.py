@@ -26,7 +26,7 @@ from rag_engine.adapters.neo4j.records import edit_of
 from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.mentions import MentionGraph
 from rag_engine.core.postings import Postings
-from rag_engine.core.ranked import Ranked
+from rag_engine.core.ranked import Ranked, RankedPairs
 from rag_engine.core.vectors import Ids, Mask, Positions, VectorTable
 from rag_engine.errors import StoreUnavailable
 from rag_engine.ports.storage import NodeKind
@@ -38,7 +38,7 @@ _MASKS: Final = 64
 """Masks kept with a state; a byte a node each."""
 
 _RANKINGS: Final = 4
-"""Rankings kept with a state; 16 bytes an entity each."""
+"""Rankings kept with a state; 16 bytes an entity each, 24 a pair."""
 
 _WASTE: Final = 0.3
 _MANY: Final = 1000
@@ -90,6 +90,7 @@ class Resident:
         chunk_assertions: How many assertions each chunk makes.
         masks: What filters leave visible, for those that are asked for again.
         rankings: Entities in the order of their mentions, under filters that were asked for.
+        pair_rankings: And pairs of them in the order of their weights.
     """
 
     state: State
@@ -107,6 +108,7 @@ class Resident:
     postings: Postings
     masks: dict[tuple[NodeKind, str], Mask] = field(default_factory=dict)
     rankings: dict[str, Ranked] = field(default_factory=dict)
+    pair_rankings: dict[str, RankedPairs] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, dimensions: int, *, exact: bool = True) -> Resident:
@@ -182,6 +184,12 @@ class Resident:
                 self.rankings.clear()
             self.rankings[name] = known
         return known
+
+    def keep_pairs(self, name: str, ranked: RankedPairs) -> None:
+        """Keep pairs in their order, by the name of the filter that leaves them visible."""
+        if len(self.pair_rankings) >= _RANKINGS:
+            self.pair_rankings.clear()
+        self.pair_rankings[name] = ranked
 
     def rows_of(self, positions: Positions) -> list[int]:
         """Rows of chunks by their positions."""
@@ -260,6 +268,7 @@ class Resident:
             postings=self.postings.compacted(alive),
             masks={},
             rankings={},
+            pair_rankings={},
         )
 
     def unknown(self, added: Arrivals) -> Ids:

@@ -225,8 +225,57 @@ FROM relation AS r JOIN entity AS e ON e.row = r.target
 WHERE r.source = (SELECT row FROM entity WHERE id = ?)
 ORDER BY r.weight DESC, e.id LIMIT ?;
 
+-- name: relation_between
+SELECT r.source, r.target, e.id, r.assertions, r.weight
+FROM relation AS r JOIN entity AS e ON e.row = r.target
+WHERE r.source = (SELECT row FROM entity WHERE id = ?) AND r.target = (SELECT row FROM entity WHERE id = ?);
+
+-- name: all_relations
+SELECT min(s.id, t.id), max(s.id, t.id), r.weight
+FROM relation AS r JOIN entity AS s ON s.row = r.source JOIN entity AS t ON t.row = r.target
+WHERE r.source < r.target;
+
+-- name: relations_among
+SELECT min(s.id, t.id) AS low, max(s.id, t.id) AS high, sum(a.weight)
+FROM json_each(?) AS wanted
+CROSS JOIN chunk AS c ON c.document = wanted.value
+CROSS JOIN assertion AS a ON a.chunk = c.row
+JOIN entity AS s ON s.row = a.source
+JOIN entity AS t ON t.row = a.target
+GROUP BY low, high;
+
 -- name: relation_values
 SELECT value FROM relation_value WHERE low = ? AND high = ? AND kind = ? ORDER BY hash LIMIT ?;
+
+-- name: assertions_between
+-- Of the documents ?3 if any are given.
+SELECT c.id AS chunk, ?1 AS starts, a.source_name, a.target_name, a.keywords, a.description, a.weight AS weight
+FROM assertion AS a JOIN chunk AS c ON c.row = a.chunk
+WHERE a.source = (SELECT row FROM entity WHERE id = ?1) AND a.target = (SELECT row FROM entity WHERE id = ?2)
+  AND (?3 IS NULL OR c.document IN (SELECT value FROM json_each(?3)))
+UNION ALL
+SELECT c.id, ?2, a.source_name, a.target_name, a.keywords, a.description, a.weight
+FROM assertion AS a JOIN chunk AS c ON c.row = a.chunk
+WHERE a.source = (SELECT row FROM entity WHERE id = ?2) AND a.target = (SELECT row FROM entity WHERE id = ?1)
+  AND (?3 IS NULL OR c.document IN (SELECT value FROM json_each(?3)))
+ORDER BY weight DESC, chunk, starts LIMIT ?4;
+
+-- name: assertions_of_pairs_among
+SELECT pair.key, a.source_name, a.target_name, a.keywords, a.description, a.weight
+FROM json_each(?1) AS pair
+CROSS JOIN entity AS s ON s.id = json_extract(pair.value, '$[0]')
+CROSS JOIN entity AS t ON t.id = json_extract(pair.value, '$[1]')
+CROSS JOIN assertion AS a ON a.source = s.row AND a.target = t.row
+CROSS JOIN chunk AS c ON c.row = a.chunk
+WHERE c.document IN (SELECT value FROM json_each(?2))
+UNION ALL
+SELECT pair.key, a.source_name, a.target_name, a.keywords, a.description, a.weight
+FROM json_each(?1) AS pair
+CROSS JOIN entity AS s ON s.id = json_extract(pair.value, '$[0]')
+CROSS JOIN entity AS t ON t.id = json_extract(pair.value, '$[1]')
+CROSS JOIN assertion AS a ON a.source = t.row AND a.target = s.row
+CROSS JOIN chunk AS c ON c.row = a.chunk
+WHERE c.document IN (SELECT value FROM json_each(?2));
 
 -- name: assertions_of_entity_among
 SELECT e.id, a.keywords, a.description, a.weight

@@ -16,25 +16,41 @@ from rag_engine.adapters.sqlite.filters import compile_filter
 from rag_engine.adapters.sqlite.lexical import search_lexical
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.resident import Resident, Residents, Rows
-from rag_engine.adapters.sqlite.rows import chunk_of, document_of, id_list, mention_of
+from rag_engine.adapters.sqlite.rows import (
+    assertion_of,
+    chunk_of,
+    document_of,
+    id_list,
+    mention_of,
+)
 from rag_engine.core.bm25 import Statistics
 from rag_engine.core.edits import ActiveEdit
-from rag_engine.core.evidence import SELECTED, majority, selected
+from rag_engine.core.evidence import SELECTED, majority, relation_of, selected
 from rag_engine.core.filters import Filter
 from rag_engine.core.ids import ChunkId, EntityId
 from rag_engine.core.listing import BY_ID, Order, Sort
-from rag_engine.core.models import Chunk, Document, Entity, Extraction, Relation
-from rag_engine.core.ranked import Ranked, pack_place, place_of
+from rag_engine.core.models import Assertion, Chunk, Document, Entity, Extraction, Relation
+from rag_engine.core.ranked import (
+    Pair,
+    Ranked,
+    RankedPairs,
+    pack_place,
+    place_of,
+)
 from rag_engine.core.vectors import Mask
 from rag_engine.errors import ModelMismatch, StoreUnavailable
+from rag_engine.ports.listed import (
+    AssertionEvidence,
+    DocumentPage,
+    EntityPage,
+    MentionEvidence,
+    RelationPage,
+)
 from rag_engine.ports.storage import (
     MAX_NEIGHBOURS,
     Adjacency,
-    DocumentPage,
-    EntityPage,
     Hits,
     Ids,
-    MentionEvidence,
     NodeKind,
     Stats,
     Vectors,
@@ -140,6 +156,28 @@ class SqliteReader:
         if filter is None:
             return await self._run(lambda: [self._relations(id, limit) for id in ids])
         return await self._run(lambda: self._relations_among(ids, limit, filter))
+
+    async def relations_between(
+        self, pairs: Sequence[tuple[EntityId, EntityId]], *, filter: Filter | None = None
+    ) -> list[Relation | None]:
+        """See `Reader.relations_between`."""
+        return await self._run(lambda: self._relations_between(pairs, filter))
+
+    async def list_relations(
+        self, *, after: str | None = None, limit: int = 100, filter: Filter | None = None
+    ) -> RelationPage:
+        """See `Reader.list_relations`."""
+        return await self._run(lambda: self._list_relations(after, limit, filter))
+
+    async def assertions(
+        self, one: EntityId, other: EntityId, *, limit: int = 50, filter: Filter | None = None
+    ) -> list[AssertionEvidence]:
+        """See `Reader.assertions`."""
+        rows = await self._run(lambda: self._assertions_between(one, other, filter, limit))
+        return [
+            AssertionEvidence(chunk_id=ChunkId(row[0]), assertion=assertion_of(row[2:]))
+            for row in rows
+        ]
 
     async def evidence(
         self, id: EntityId, *, limit: int = 50, filter: Filter | None = None
@@ -363,24 +401,75 @@ class SqliteReader:
 
     def _relations(self, id: EntityId, limit: int) -> list[Relation]:
         rows: list[Any] = self._view.rows(SQL["relations_of_entity"], id, limit)
-        found = []
-        for source, target, other, assertions, weight in rows:
-            low, high = min(source, target), max(source, target)
-            values = [
-                self._values(SQL["relation_values"], low, high, kind, SELECTED)
-                for kind in ("keywords", "description")
-            ]
-            relation = Relation(
-                source=id,
-                target=EntityId(other),
-                target_name=self._value(SQL["entity_top_value"], target, "name"),
-                assertions=assertions,
-                weight=weight,
-                keywords=values[0],
-                descriptions=values[1],
-            )
-            found.append(relation)
-        return found
+        return [self._relation(id, row) for row in rows]
+
+    def _relation(self, id: EntityId, row: Sequence[Any]) -> Relation:
+        source, target, other, assertions, weight = row
+        low, high = min(source, target), max(source, target)
+        keywords, descriptions = (
+            self._values(SQL["relation_values"], low, high, kind, SELECTED)
+            for kind in ("keywords", "description")
+        )
+        return Relation(
+            source=id,
+            target=EntityId(other),
+            target_name=self._value(SQL["entity_top_value"], target, "name"),
+            assertions=assertions,
+            weight=weight,
+            keywords=keywords,
+            descriptions=descriptions,
+        )
+
+    def _list_relations(
+        self, after: str | None, limit: int, filter_: Filter | None
+    ) -> RelationPage:
+        pairs, end = self._ranked_pairs(filter_).page(after, limit)
+        ends = [(EntityId(low), EntityId(high)) for low, high, _ in pairs]
+        found = self._relations_between(ends, filter_)
+        return RelationPage(relations=tuple(one for one in found if one is not None), next=end)
+
+    def _ranked_pairs(self, filter_: Filter | None) -> RankedPairs:
+        def joined() -> list[Pair]:
+            if filter_ is None:
+                rows: list[Any] = self._view.rows(SQL["all_relations"])
+            else:
+                matching = id_list(self._documents(filter_).tolist())
+                rows = self._view.rows(SQL["relations_among"], matching)
+            return rows
+
+        name = "" if filter_ is None else repr(compile_filter(filter_))
+        return self._resident().ranked_pairs(name, joined)
+
+    def _relations_between(
+        self, pairs: Sequence[tuple[EntityId, EntityId]], filter_: Filter | None
+    ) -> list[Relation | None]:
+        if filter_ is not None:
+            return self._relations_between_among(pairs, filter_)
+        found = [
+            (one, self._view.rows(SQL["relation_between"], one, other)) for one, other in pairs
+        ]
+        return [self._relation(one, rows[0]) if rows else None for one, rows in found]
+
+    def _relations_between_among(
+        self, pairs: Sequence[tuple[EntityId, EntityId]], filter_: Filter
+    ) -> list[Relation | None]:
+        """Relations as the evidence of matching documents makes them."""
+        listed, among = id_list(pairs), id_list(self._documents(filter_).tolist())
+        rows: list[Any] = self._view.rows(SQL["assertions_of_pairs_among"], listed, among)
+        grouped = defaultdict[int, list[Assertion]](list)
+        for place, *row in rows:
+            grouped[place].append(assertion_of(row))
+        entities = self._entities_among([pairs[place][1] for place in grouped], filter_)
+        return [
+            (relation_of(one, entities[other], grouped[place]) if place in grouped else None)
+            for place, (one, other) in enumerate(pairs)
+        ]
+
+    def _assertions_between(
+        self, one: EntityId, other: EntityId, filter_: Filter | None, limit: int = -1
+    ) -> list[Any]:
+        among = None if filter_ is None else id_list(self._documents(filter_).tolist())
+        return self._view.rows(SQL["assertions_between"], one, other, among, limit)
 
     def _relations_among(
         self, ids: Sequence[EntityId], limit: int, filter_: Filter

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -20,7 +20,7 @@ from rag_engine.adapters.sqlite.functions import checksum, damaged
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import id_list
 from rag_engine.core.mentions import MentionGraph
-from rag_engine.core.ranked import Ranked
+from rag_engine.core.ranked import Pair, Ranked, RankedPairs
 from rag_engine.core.vectors import Mask, Positions, VectorTable
 from rag_engine.ports.storage import NodeKind
 
@@ -31,7 +31,7 @@ _MASKS: Final = 64
 """Masks kept with a state; a byte a node each."""
 
 _RANKINGS: Final = 4
-"""Rankings kept with a state; 16 bytes an entity each."""
+"""Rankings kept with a state; 16 bytes an entity each, 24 a pair."""
 
 _WASTE: Final = 0.3
 _MANY: Final = 1000
@@ -51,6 +51,7 @@ class Resident:
         entity_rows: Database row of each entity, ascending.
         masks: What filters leave visible, for those that are asked for again.
         rankings: Entities in the order of their mentions, under filters that were asked for.
+        pair_rankings: And pairs of them in the order of their weights.
     """
 
     counter: int
@@ -63,6 +64,7 @@ class Resident:
     graph: MentionGraph
     masks: dict[tuple[NodeKind, str], Mask] = field(default_factory=dict)
     rankings: dict[str, Ranked] = field(default_factory=dict)
+    pair_rankings: dict[str, RankedPairs] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, dimensions: int) -> Resident:
@@ -120,6 +122,21 @@ class Resident:
             self.rankings[name] = known
         return known
 
+    def ranked_pairs(self, name: str, pairs: Callable[[], Collection[Pair]]) -> RankedPairs:
+        """Pairs of entities by the weight of what joins them.
+
+        Args:
+            name: Of the filter: equal names mean equal filters.
+            pairs: Finds those that it leaves visible.
+        """
+        known = self.pair_rankings.get(name)
+        if known is None:
+            known = RankedPairs.of(pairs())
+            if len(self.pair_rankings) >= _RANKINGS:
+                self.pair_rankings.clear()
+            self.pair_rankings[name] = known
+        return known
+
     def _of_documents(self, documents: Rows) -> Mask:
         highest = int(self.chunk_documents.max(initial=0))
         wanted = np.zeros(highest + 1, dtype=np.bool_)
@@ -133,9 +150,8 @@ class Resident:
         # Entities before chunks, whose mentions name their rows.
         state = self.without(removed).with_entities(connection).with_chunks(connection)
         edited = [row for kind, row in removed if kind == "mentions"]
-        return replace(
-            state.with_mentions(connection, edited), counter=counter, masks={}, rankings={}
-        )
+        state = state.with_mentions(connection, edited)
+        return replace(state, counter=counter, masks={}, rankings={}, pair_rankings={})
 
     def without(self, removed: list[tuple[str, int]]) -> Resident:
         """This state without chunks and entities, given by kind and database row."""
