@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from command_line import started
+from rag_engine_api.server import listening
 from serving import serving
 
 if TYPE_CHECKING:
@@ -100,3 +101,10 @@ def test_with_a_key_it_asks_for_one(tmp_path: Path) -> None:
         mine = {"Authorization": f"Bearer {token.strip()}"}
         assert httpx.post(place, files=files, headers=mine).status_code == 202
         assert httpx.get(place, headers=mine).status_code == 403
+
+
+def test_an_answer_is_sent_at_once_and_not_when_its_head_is_acknowledged() -> None:
+    with listening("127.0.0.1", 0) as door, socket.create_connection(door.getsockname()):
+        connection, _ = door.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
