@@ -17,7 +17,7 @@ import pytest
 from neo4j import exceptions
 
 import places
-from rag_engine.adapters.neo4j import Neo4jControl, arrivals, connection, outdated
+from rag_engine.adapters.neo4j import Neo4jControl, arrivals, connection, indexing, outdated
 from rag_engine.adapters.neo4j.connection import Connection
 from rag_engine.adapters.neo4j.migrations import LATEST, migrate
 from rag_engine.adapters.neo4j.store import Neo4jStore
@@ -73,7 +73,8 @@ class Sent:
 
 
 @pytest.fixture
-def sent() -> Sent:
+def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
+    monkeypatch.setattr(indexing, "_PAUSE", 3600.0)  # what goes on in the background costs nobody
     return Sent()
 
 

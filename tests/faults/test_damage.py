@@ -240,6 +240,12 @@ async def test_text_that_is_none_is_an_error_and_no_answer(folder: Path) -> None
             await engine.query(QUESTION)
 
 
+async def test_metadata_that_is_none_is_found_and_named(folder: Path) -> None:
+    execute(folder, 'UPDATE version SET metadata = \'{"tags":["a\'')
+    found = await verified(folder)
+    assert any(one.check == "fields" and "cannot be read" in one.message for one in found)
+
+
 # ---------------------------------------------------------------- files
 
 

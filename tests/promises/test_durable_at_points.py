@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _READS: Final = "only reads, and no step of these has to read it"
 _KEYS: Final = "keys have nothing to do with documents, and each is one statement"
 _DELETED: Final = "no workspace is deleted; tests/faults/test_deleted_workspaces.py dies there"
+_REPEATED: Final = "no step is repeated with a key; tests/api/test_idempotency.py does that"
 _UNREACHED_CALLS: Final = {
     "control.delete": _DELETED,
     "control.keys": _KEYS,
@@ -38,7 +39,11 @@ _UNREACHED_CALLS: Final = {
     "reader.list_documents": _READS,
     "reader.document_chunks": _READS,
     "reader.entities": _READS,
+    "reader.list_entities": _READS,
     "reader.relations": _READS,
+    "reader.relations_between": _READS,
+    "reader.list_relations": _READS,
+    "reader.assertions": _READS,
     "reader.evidence": _READS,
     "reader.extractions": _READS,
     "reader.stats": _READS,
@@ -58,6 +63,14 @@ UNREACHED: Final = {
     "sqlite.make_keys": _KEYS,
     "sqlite.add_key": _KEYS,
     "sqlite.remove_key": _KEYS,
+    **dict.fromkeys(
+        (
+            *("sqlite.make_idempotency", "sqlite.make_idempotency_index", "sqlite.reserve_key"),
+            *("sqlite.settle_key", "sqlite.release_key", "sqlite.forget_old_keys"),
+            "sqlite.forget_keys_of",
+        ),
+        _REPEATED,
+    ),
     "sqlite.forget_workspaces": "only a damaged list of workspaces is made anew",
     "sqlite.forget_number": _DELETED,
     "sqlite.make_deleted": _DELETED,

@@ -162,7 +162,12 @@ def documents_in_order(connection: sqlite3.Connection) -> Iterator[int]:
 
 def _fields(connection: sqlite3.Connection) -> Iterator[Damage]:
     for row in documents_in_order(connection):
-        document = document_at(connection, row)
+        try:
+            document = document_at(connection, row)
+        except (ValueError, TypeError, AttributeError) as error:  # no metadata any more
+            message = f"What is known of document number {row} cannot be read ({error})."
+            yield Damage(check="fields", message=message, remedy=Remedy.SALVAGE, place=row)
+            continue
         fields = fields_of(document)
         wanted = {(name, *stored(one)) for name in fields for one in values_of(fields, name)}
         held = connection.execute(UPKEEP["field_values"], (row,)).fetchall()
