@@ -121,9 +121,8 @@ class MemoryReader:
     async def relations(
         self, ids: Sequence[EntityId], *, limit: int = 50, filter: Filter | None = None
     ) -> list[list[Relation]]:
-        every = [one for found in self._passing(filter) for one in found.extraction.assertions]
-        mentions = self._mentions(filter)
-        return [_relations(id, every, mentions)[:limit] for id in ids]
+        joined, mentions = self._joined(filter), self._mentions(filter)
+        return [_relations(id, joined, mentions)[:limit] for id in ids]
 
     async def relations_between(
         self, pairs: Sequence[tuple[EntityId, EntityId]], *, filter: Filter | None = None
@@ -321,17 +320,14 @@ def _entity(evidence: Sequence[MentionEvidence]) -> Entity:
 
 def _relations(
     id: EntityId,
-    every: Iterable[Assertion],
+    joined: Mapping[frozenset[EntityId], Sequence[Assertion]],
     mentions: Mapping[EntityId, Sequence[MentionEvidence]],
 ) -> list[Relation]:
-    between: dict[EntityId, list[Assertion]] = {}
-    for assertion in every:
-        ends = _ends(assertion)
-        if id in ends:
-            [other] = ends - {id}
-            between.setdefault(other, []).append(assertion)
     relations = [
-        _relation(id, _entity(mentions[other]), assertions) for other, assertions in between.items()
+        _relation(id, _entity(mentions[other]), assertions)
+        for ends, assertions in joined.items()
+        if id in ends
+        for other in ends - {id}
     ]
     return sorted(relations, key=lambda one: (-one.weight, one.target))
 

@@ -24,6 +24,7 @@ from rag_engine.adapters.neo4j.connection import Connection, Row
 from rag_engine.adapters.neo4j.filters import Rows
 from rag_engine.adapters.neo4j.records import edit_of
 from rag_engine.core.edits import ActiveEdit
+from rag_engine.core.kept import keep
 from rag_engine.core.mentions import MentionGraph
 from rag_engine.core.postings import Postings
 from rag_engine.core.ranked import Ranked, RankedPairs
@@ -164,10 +165,7 @@ class Resident:
         else:
             chunks = self.visible("chunk", name, versions)
             mask = self.graph.mentioned(chunks, len(self.entities.ids))
-        if len(self.masks) >= _MASKS:
-            self.masks.clear()
-        self.masks[kind, name] = mask
-        return mask
+        return keep(self.masks, (kind, name), mask, most=_MASKS)
 
     def ranked(self, name: str, visible: Mask) -> Ranked:
         """Entities by how many visible chunks mention them, then id.
@@ -177,19 +175,15 @@ class Resident:
             visible: Which chunks it leaves visible.
         """
         known = self.rankings.get(name)
-        if known is None:
-            ids = self.entities.ids
-            known = Ranked.of(ids, self.graph.degrees(visible, len(ids)))
-            if len(self.rankings) >= _RANKINGS:
-                self.rankings.clear()
-            self.rankings[name] = known
-        return known
+        if known is not None:
+            return known
+        ids = self.entities.ids
+        ranked = Ranked.of(ids, self.graph.degrees(visible, len(ids)))
+        return keep(self.rankings, name, ranked, most=_RANKINGS)
 
     def keep_pairs(self, name: str, ranked: RankedPairs) -> None:
         """Keep pairs in their order, by the name of the filter that leaves them visible."""
-        if len(self.pair_rankings) >= _RANKINGS:
-            self.pair_rankings.clear()
-        self.pair_rankings[name] = ranked
+        keep(self.pair_rankings, name, ranked, most=_RANKINGS)
 
     def rows_of(self, positions: Positions) -> list[int]:
         """Rows of chunks by their positions."""

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from rag_engine.adapters.sqlite.functions import checksum, damaged
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import id_list
+from rag_engine.core.kept import keep
 from rag_engine.core.mentions import MentionGraph
 from rag_engine.core.ranked import Pair, Ranked, RankedPairs
 from rag_engine.core.vectors import Mask, Positions, VectorTable
@@ -101,10 +102,7 @@ class Resident:
         else:
             chunks = self.visible("chunk", name, documents)
             mask = self.graph.mentioned(chunks, len(self.entity_rows))
-        if len(self.masks) >= _MASKS:
-            self.masks.clear()
-        self.masks[kind, name] = mask
-        return mask
+        return keep(self.masks, (kind, name), mask, most=_MASKS)
 
     def ranked(self, name: str, visible: Mask) -> Ranked:
         """Entities by how many visible chunks mention them, then id.
@@ -114,13 +112,11 @@ class Resident:
             visible: Which chunks it leaves visible.
         """
         known = self.rankings.get(name)
-        if known is None:
-            ids = self.entities.ids
-            known = Ranked.of(ids, self.graph.degrees(visible, len(ids)))
-            if len(self.rankings) >= _RANKINGS:
-                self.rankings.clear()
-            self.rankings[name] = known
-        return known
+        if known is not None:
+            return known
+        ids = self.entities.ids
+        ranked = Ranked.of(ids, self.graph.degrees(visible, len(ids)))
+        return keep(self.rankings, name, ranked, most=_RANKINGS)
 
     def ranked_pairs(self, name: str, pairs: Callable[[], Collection[Pair]]) -> RankedPairs:
         """Pairs of entities by the weight of what joins them.
@@ -130,12 +126,9 @@ class Resident:
             pairs: Finds those that it leaves visible.
         """
         known = self.pair_rankings.get(name)
-        if known is None:
-            known = RankedPairs.of(pairs())
-            if len(self.pair_rankings) >= _RANKINGS:
-                self.pair_rankings.clear()
-            self.pair_rankings[name] = known
-        return known
+        if known is not None:
+            return known
+        return keep(self.pair_rankings, name, RankedPairs.of(pairs()), most=_RANKINGS)
 
     def _of_documents(self, documents: Rows) -> Mask:
         highest = int(self.chunk_documents.max(initial=0))
