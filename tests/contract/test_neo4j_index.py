@@ -193,11 +193,16 @@ async def test_what_is_removed_for_good_while_it_is_searched_makes_the_question_
 
 
 @pytest.fixture
-async def asked(
-    limited_workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Callable[[str], Awaitable[list[str]]]]:
-    """Runs a statement about the workspace; indexing waits until it is told to go on."""
+def held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indexing waits until it is told to go on. A workspace begins with it when it is opened."""
     monkeypatch.setattr(indexing, "_PAUSE", HOUR)
+
+
+@pytest.fixture
+async def asked(
+    limited_workspace: Workspace, tmp_path: Path
+) -> AsyncIterator[Callable[[str], Awaitable[list[str]]]]:
+    """Runs a statement about the workspace."""
     database = Connection(places.neo4j_address())
     store = limited_workspace.store
     assert isinstance(store, Neo4jStore)
@@ -218,6 +223,7 @@ SPOKEN = (
 )
 
 
+@pytest.mark.usefixtures("held")
 async def test_neo4js_own_indexes_follow_writes(
     limited_workspace: Workspace, asked: Callable[[str], Awaitable[list[str]]]
 ) -> None:
@@ -236,6 +242,7 @@ async def test_neo4js_own_indexes_follow_writes(
     assert await asked(WAITING) == []
 
 
+@pytest.mark.usefixtures("held")
 async def test_what_waits_to_be_indexed_is_indexed_a_moment_later_and_at_the_end(
     limited_workspace: Workspace,
     limited: Control,
@@ -253,6 +260,7 @@ async def test_what_waits_to_be_indexed_is_indexed_a_moment_later_and_at_the_end
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.usefixtures("held")
 async def test_what_a_process_did_not_index_before_it_was_gone_the_next_one_does(
     limited_workspace: Workspace,
     limited: Control,

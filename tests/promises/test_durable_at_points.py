@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _READS: Final = "only reads, and no step of these has to read it"
 _KEYS: Final = "keys have nothing to do with documents, and each is one statement"
 _DELETED: Final = "no workspace is deleted; tests/faults/test_deleted_workspaces.py dies there"
-_REPEATED: Final = "no step is repeated with a key; tests/api/test_idempotency.py does that"
+_REPEATED: Final = "no step has a key; test_durable_requests.py dies there"
 _UNREACHED_CALLS: Final = {
     "control.delete": _DELETED,
     "control.keys": _KEYS,
@@ -54,6 +54,10 @@ _UNREACHED_CALLS: Final = {
     "contents.edits": _READS,
     "contents.names": _READS,
     "store.aclose": "the control closes its stores itself",
+    **dict.fromkeys(
+        ("idempotency.reserve", "idempotency.settle", "idempotency.release"),
+        _REPEATED,
+    ),
     "chat.complete": "no answer is written here",
     "chat.complete.piece": "no answer is written here",
 }

@@ -177,7 +177,7 @@ MUTANTS = [
     ),
     Mutant(  # the last batch is never staged
         store="memory",
-        place="rag_engine.ingest.write:write",
+        place="rag_engine.ingest.write:stage",
         right="range(0, len(evidence), _BATCH)",
         wrong="range(0, len(evidence) - 1, _BATCH)",
     ),

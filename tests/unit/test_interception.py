@@ -32,7 +32,7 @@ from rag_engine.errors import (
     StoreFull,
     StoreUnavailable,
 )
-from rag_engine.ports import models, queue, storage
+from rag_engine.ports import blobs, idempotency, models, queue, storage
 from rag_engine.ports.models import Message
 from rag_engine.testing import interception
 from rag_engine.testing.crash_points import CrashPoints, points
@@ -73,7 +73,7 @@ async def call(name: str, faults: Faults) -> None:
 def test_every_protocol_of_the_ports_can_be_intercepted() -> None:
     protocols = {
         found
-        for module in (storage, queue, models)
+        for module in (storage, queue, blobs, idempotency, models)
         for found in vars(module).values()
         if getattr(found, "_is_protocol", False) and found.__module__ == module.__name__
     }

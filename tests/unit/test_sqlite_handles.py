@@ -56,17 +56,18 @@ async def filled(control: Control, count: int) -> list[Workspace]:
     return found
 
 
-def writers() -> int:
-    return sum("sqlite-writer" in one.name for one in threading.enumerate())
+def writers() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if "sqlite-writer" in one.name}
 
 
 @pytest.mark.usefixtures("few")
 async def test_many_workspaces_are_served_by_few_open_files(tmp_path: Path) -> None:
+    others = writers()  # a test that was given up may leave some behind
     place = places.place("sqlite", tmp_path)
     control = place()
     workspaces = await filled(control, MANY)
     assert len(open_files(tmp_path / "data")) <= MOST
-    assert writers() <= MOST
+    assert len(writers() - others) <= MOST
     # Whoever has had one since the beginning goes on with it.
     fresh = place()
     for number in (0, MANY - 1):
@@ -78,7 +79,7 @@ async def test_many_workspaces_are_served_by_few_open_files(tmp_path: Path) -> N
     await fresh.aclose()
     await control.aclose()
     assert open_files(tmp_path / "data") == set()
-    assert writers() == 0
+    assert writers() <= others
 
 
 @pytest.mark.usefixtures("few")

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
 from rag_engine.ports.blobs import Blobs
+from rag_engine.ports.idempotency import IdempotencyRecords
 from rag_engine.ports.models import ChatModel, Embedder, Extractor, Parser
 from rag_engine.ports.queue import JobQueue
 from rag_engine.ports.storage import Contents, Control, Reader, Store, Workspace
@@ -26,6 +27,7 @@ T = TypeVar("T")
 PORTS: Final[Mapping[str, type]] = MappingProxyType(
     {
         "control": Control,
+        "idempotency": IdempotencyRecords,
         "store": Store,
         "reader": Reader,
         "contents": Contents,
@@ -44,6 +46,9 @@ _OPENED: Final[Mapping[str, str]] = MappingProxyType(
     {"store.snapshot": "reader", "store.contents": "contents"}
 )
 """The ports that contexts open."""
+
+_HELD: Final[Mapping[str, str]] = MappingProxyType({"control.idempotency": "idempotency"})
+"""The ports that others have as an attribute."""
 
 
 class Interceptor(Protocol):
@@ -90,9 +95,11 @@ class _Intercepted:
 
     def __getattr__(self, name: str) -> Any:
         declared = getattr(PORTS[self._port], name, None)
-        if not inspect.isfunction(declared):
-            return getattr(self._target, name)
         call, method = f"{self._port}.{name}", getattr(self._target, name)
+        if call in _HELD:
+            return intercepted(_HELD[call], method, self._interceptor)
+        if not inspect.isfunction(declared):
+            return method
         if inspect.iscoroutinefunction(declared):
             return self._coroutine(call, method)
         if _returns(declared, "AbstractAsyncContextManager"):
