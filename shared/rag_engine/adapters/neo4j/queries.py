@@ -24,6 +24,11 @@ def read(text: str) -> Mapping[str, str]:
 
 CYPHER: Final = read(files(__package__).joinpath("queries.cypher").read_text("utf-8"))
 
+_PLANNED_ONCE: Final = "CYPHER replan=skip\n"
+"""How many jobs, staged names and marked chunks there are changes with every write. The server would
+take that for a reason to plan what asks for them anew, every ten seconds and for up to a second each.
+No plan gets better by it: each finds what it asks for by an index, in an empty database, too."""
+
 
 def for_workspace(name: str, number: int) -> str:
     """A statement with a workspace's label in place of `W0`, and its indexes in place of `…_w0`.
@@ -35,4 +40,4 @@ def for_workspace(name: str, number: int) -> str:
         number: Of the workspace, which is ours and not its name.
     """
     text = re.sub(r"\bW0\b", f"W{number:d}", CYPHER[name])
-    return re.sub(r"_w0\b", f"_w{number:d}", text)
+    return _PLANNED_ONCE + re.sub(r"_w0\b", f"_w{number:d}", text)
