@@ -24,10 +24,13 @@ def read(text: str) -> Mapping[str, str]:
 
 CYPHER: Final = read(files(__package__).joinpath("queries.cypher").read_text("utf-8"))
 
+_PASSING: Final = re.compile(r":(?:StagedName|Job|Marked_w0)\b")
+"""Labels of what comes and goes with every write. The server would take how many there are for a
+reason to plan what asks for them anew, every ten seconds and for up to a second each."""
+
 _PLANNED_ONCE: Final = "CYPHER replan=skip\n"
-"""How many jobs, staged names and marked chunks there are changes with every write. The server would
-take that for a reason to plan what asks for them anew, every ten seconds and for up to a second each.
-No plan gets better by it: each finds what it asks for by an index, in an empty database, too."""
+"""Statements about these have one index each to choose, so no plan gets better by being made again.
+Others do have a choice, and what is best for them in an empty database may not be later."""
 
 
 def for_workspace(name: str, number: int) -> str:
@@ -40,4 +43,5 @@ def for_workspace(name: str, number: int) -> str:
         number: Of the workspace, which is ours and not its name.
     """
     text = re.sub(r"\bW0\b", f"W{number:d}", CYPHER[name])
-    return _PLANNED_ONCE + re.sub(r"_w0\b", f"_w{number:d}", text)
+    once = _PLANNED_ONCE if _PASSING.search(text) else ""
+    return once + re.sub(r"_w0\b", f"_w{number:d}", text)
