@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from rag_engine.core import vectors
-from rag_engine.core.vectors import Codes, VectorTable, best, canonical
+from rag_engine.core.vectors import Codes, VectorTable, best, canonical, widened
 
 DIMENSIONS = 8
 ROWS = npst.arrays(
@@ -213,3 +213,11 @@ def test_what_is_stored_can_be_stored_again_without_a_change(dimensions: int) ->
 
 def test_a_vector_longer_than_float16_can_say_is_made_short() -> None:
     assert canonical([[3e6, 4e6]]).tolist() == canonical([[3.0, 4.0]]).tolist()
+
+
+def test_every_finite_float16_is_widened_exactly() -> None:
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    expected = finite.astype(np.float32)
+    assert widened(finite).tobytes() == expected.tobytes()
+    assert widened(finite.reshape(-1, 64)).shape == (len(finite) // 64, 64)

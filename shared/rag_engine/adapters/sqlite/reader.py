@@ -28,6 +28,7 @@ from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.evidence import SELECTED, majority, relation_of, selected
 from rag_engine.core.filters import Filter
 from rag_engine.core.ids import ChunkId, EntityId
+from rag_engine.core.kept import Lookup
 from rag_engine.core.listing import BY_ID, Order, Sort
 from rag_engine.core.models import Assertion, Chunk, Document, Entity, Extraction, Relation
 from rag_engine.core.ranked import (
@@ -58,6 +59,9 @@ from rag_engine.ports.storage import (
 
 T = TypeVar("T")
 
+_SEEN: Final = 1_000
+"""Documents and chunks of a view that are not read again; a question asks twice for its passages."""
+
 _LISTED: Final = {
     Order(by=Sort.ID): "listed_by_id",
     Order(by=Sort.ID, descending=True): "listed_by_id_down",
@@ -87,6 +91,9 @@ class SqliteReader:
         self._view = view
         self._residents = residents
         self._counter = int(str(view.rows(SQL["meta"], "counter")[0][0]))
+        self._held: Resident | None = None
+        self._documents_by_id = Lookup(self._find_documents, most=_SEEN)
+        self._chunks_by_id = Lookup(self._find_chunks, most=_SEEN)
 
     @property
     def counter(self) -> int:
@@ -100,10 +107,7 @@ class SqliteReader:
 
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         """See `Reader.documents`."""
-        sql = f"{SQL['document_columns']} {SQL['documents_by_id']}"
-        rows = await self._rows(sql, id_list(ids))
-        found = {document.id: document for document in map(document_of, rows)}
-        return [found.get(id) for id in ids]
+        return await self._documents_by_id.of(ids)
 
     async def list_documents(
         self,
@@ -128,9 +132,7 @@ class SqliteReader:
 
     async def chunks(self, ids: Sequence[ChunkId]) -> list[Chunk | None]:
         """See `Reader.chunks`."""
-        rows = await self._rows(f"{SQL['chunk_columns']} {SQL['chunks_by_id']}", id_list(ids))
-        found = {chunk.id: chunk for chunk in map(chunk_of, rows)}
-        return [found.get(id) for id in ids]
+        return await self._chunks_by_id.of(ids)
 
     async def document_chunks(self, document_id: str) -> list[Chunk]:
         """See `Reader.document_chunks`."""
@@ -225,11 +227,11 @@ class SqliteReader:
         self, kind: NodeKind, ids: Ids, *, filter: Filter | None = None
     ) -> Adjacency:
         """See `Reader.adjacency`."""
-        return await self._run(lambda: self._adjacency(kind, ids, filter))
+        return await self._run_held(lambda: self._adjacency(kind, ids, filter), filter)
 
     async def vectors(self, kind: NodeKind, ids: Ids) -> Vectors:
         """See `Reader.vectors`."""
-        return await self._run(lambda: self._table(kind).vectors(ids))
+        return await self._run_held(lambda: self._table(kind).vectors(ids), None)
 
     async def stats(self) -> Stats:
         """See `Reader.stats`."""
@@ -246,7 +248,19 @@ class SqliteReader:
             model=meta["model"] if meta.get("documents") else None,
         )
 
-    # What follows runs on a reader thread.
+    async def _find_documents(self, ids: list[str]) -> dict[str, Document]:
+        sql = f"{SQL['document_columns']} {SQL['documents_by_id']}"
+        return {one.id: one for one in map(document_of, await self._rows(sql, id_list(ids)))}
+
+    async def _find_chunks(self, ids: list[ChunkId]) -> dict[ChunkId, Chunk]:
+        sql = f"{SQL['chunk_columns']} {SQL['chunks_by_id']}"
+        return {one.id: one for one in map(chunk_of, await self._rows(sql, id_list(ids)))}
+
+    # What follows runs on a reader thread, except what needs nothing but what is held in memory.
+
+    async def _run_held(self, work: Callable[[], T], filter: Filter | None) -> T:
+        """Run what takes a moment at once: going to a thread and back would take longer."""
+        return work() if self._held is not None and filter is None else await self._run(work)
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await self._readers.run(work)
@@ -255,9 +269,12 @@ class SqliteReader:
         return await self._run(lambda: self._view.rows(sql, *parameters))
 
     def _resident(self) -> Resident:
+        if self._held is not None:
+            return self._held
         try:
             with self._view.exclusive(LOAD_SECONDS, for_all=True) as connection:
-                return self._residents.at(connection, self._counter)
+                self._held = self._residents.at(connection, self._counter)
+                return self._held
         except StoreUnavailable:  # what was read need not be of one moment
             self._residents.forget(self._counter)
             raise

@@ -34,11 +34,16 @@ _MASKS: Final = 64
 _RANKINGS: Final = 4
 """Rankings kept with a state; 16 bytes an entity each, 24 a pair."""
 
+_POSTINGS: Final = 128
+"""Words whose postings are kept with a state; 8 bytes a passage that holds one."""
+
 _WASTE: Final = 0.3
 _MANY: Final = 1000
 """Share of dead rows above which everything is read anew, when there are many."""
 
 Rows = npt.NDArray[np.int64]
+Postings = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+"""Positions of the chunks that hold a word, ascending, and how often each does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Resident:
         masks: What filters leave visible, for those that are asked for again.
         rankings: Entities in the order of their mentions, under filters that were asked for.
         pair_rankings: And pairs of them in the order of their weights.
+        postings: Where the words of questions stand that are asked for again.
     """
 
     counter: int
@@ -66,6 +72,7 @@ class Resident:
     masks: dict[tuple[NodeKind, str], Mask] = field(default_factory=dict)
     rankings: dict[str, Ranked] = field(default_factory=dict)
     pair_rankings: dict[str, RankedPairs] = field(default_factory=dict)
+    postings: dict[str, Postings] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, dimensions: int) -> Resident:
@@ -85,6 +92,20 @@ class Resident:
         """Positions of chunks by their database rows, all of which are held."""
         positions: Positions = np.searchsorted(self.chunk_rows, rows)
         return positions
+
+    def postings_of(self, token: str, occurrences: Callable[[], Rows]) -> Postings:
+        """Where a token stands.
+
+        Args:
+            token: What is looked for.
+            occurrences: Finds the database row of the chunk of each.
+        """
+        known = self.postings.get(token)
+        if known is not None:
+            return known
+        rows, counts = np.unique(occurrences(), return_counts=True)
+        found = self.chunk_positions(rows).astype(np.int32), counts.astype(np.int32)
+        return keep(self.postings, token, found, most=_POSTINGS)
 
     def visible(self, kind: NodeKind, name: str, documents: Callable[[], Rows]) -> Mask:
         """Which nodes of a kind a filter leaves visible.
@@ -144,7 +165,7 @@ class Resident:
         state = self.without(removed).with_entities(connection).with_chunks(connection)
         edited = [row for kind, row in removed if kind == "mentions"]
         state = state.with_mentions(connection, edited)
-        return replace(state, counter=counter, masks={}, rankings={}, pair_rankings={})
+        return replace(state, counter=counter, masks={}, rankings={}, pair_rankings={}, postings={})
 
     def without(self, removed: list[tuple[str, int]]) -> Resident:
         """This state without chunks and entities, given by kind and database row."""
