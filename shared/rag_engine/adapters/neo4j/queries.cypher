@@ -631,15 +631,16 @@ RETURN max(c.shown_at) AS shown_at, collect(c.row) AS row, collect(c.id) AS id,
        collect(c.mentions) AS mentions, collect(CASE WHEN $vectors THEN c.vector END) AS vector;
 
 // name: changes_between
-MATCH (c:ChunkRecord) WHERE c.workspace = $workspace AND c.gone_at > $since AND c.gone_at <= $upto
-  AND c.shown_at <= $since
+MATCH (c:ChunkRecord) USING INDEX c:ChunkRecord(workspace, gone_at)
+WHERE c.workspace = $workspace AND c.gone_at > $since AND c.gone_at <= $upto AND c.shown_at <= $since
 RETURN 'chunk gone' AS what, c.row AS row, null AS document, null AS fields, null AS chunks
 UNION ALL
-MATCH (v:VersionRecord) WHERE v.workspace = $workspace AND v.gone_at > $since AND v.gone_at <= $upto
-  AND v.shown_at <= $since
+MATCH (v:VersionRecord) USING INDEX v:VersionRecord(workspace, gone_at)
+WHERE v.workspace = $workspace AND v.gone_at > $since AND v.gone_at <= $upto AND v.shown_at <= $since
 RETURN 'version gone' AS what, v.row AS row, v.document_id AS document, null AS fields, null AS chunks
 UNION ALL
-MATCH (v:VersionRecord) WHERE v.workspace = $workspace AND v.shown_at > $since AND v.shown_at <= $upto
+MATCH (v:VersionRecord) USING INDEX v:VersionRecord(workspace, shown_at)
+WHERE v.workspace = $workspace AND v.shown_at > $since AND v.shown_at <= $upto
   AND (v.gone_at IS NULL OR v.gone_at > $upto)
 RETURN 'version' AS what, v.row AS row, v.document_id AS document, v.fields AS fields, v.chunks AS chunks;
 
