@@ -144,6 +144,7 @@ async def empty(database: Connection) -> None:
 async def schema(database: Connection) -> dict[str, Part]:
     """What is there of what migrations make, by name."""
     ours, parts = parts_of(MIGRATIONS), dict[str, Part]()
+    await database.run("CALL db.awaitIndexes(60)")  # who made them need not wait for it
     for kind, show in (("CONSTRAINT", "SHOW CONSTRAINTS"), ("INDEX", "SHOW INDEXES")):
         for row in await database.run(show):
             if row["name"] in ours and row["name"] not in parts:  # a constraint has an index, too
