@@ -91,7 +91,6 @@ class SqliteReader:
         self._view = view
         self._residents = residents
         self._counter = int(str(view.rows(SQL["meta"], "counter")[0][0]))
-        self._held: Resident | None = None
         self._documents_by_id = Lookup(self._find_documents, most=_SEEN)
         self._chunks_by_id = Lookup(self._find_chunks, most=_SEEN)
 
@@ -227,11 +226,11 @@ class SqliteReader:
         self, kind: NodeKind, ids: Ids, *, filter: Filter | None = None
     ) -> Adjacency:
         """See `Reader.adjacency`."""
-        return await self._run_held(lambda: self._adjacency(kind, ids, filter), filter)
+        return await self._run(lambda: self._adjacency(kind, ids, filter))
 
     async def vectors(self, kind: NodeKind, ids: Ids) -> Vectors:
         """See `Reader.vectors`."""
-        return await self._run_held(lambda: self._table(kind).vectors(ids), None)
+        return await self._run(lambda: self._table(kind).vectors(ids))
 
     async def stats(self) -> Stats:
         """See `Reader.stats`."""
@@ -256,11 +255,7 @@ class SqliteReader:
         sql = f"{SQL['chunk_columns']} {SQL['chunks_by_id']}"
         return {one.id: one for one in map(chunk_of, await self._rows(sql, id_list(ids)))}
 
-    # What follows runs on a reader thread, except what needs nothing but what is held in memory.
-
-    async def _run_held(self, work: Callable[[], T], filter: Filter | None) -> T:
-        """Run what takes a moment at once: going to a thread and back would take longer."""
-        return work() if self._held is not None and filter is None else await self._run(work)
+    # What follows runs on a reader thread.
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await self._readers.run(work)
@@ -269,12 +264,9 @@ class SqliteReader:
         return await self._run(lambda: self._view.rows(sql, *parameters))
 
     def _resident(self) -> Resident:
-        if self._held is not None:
-            return self._held
         try:
             with self._view.exclusive(LOAD_SECONDS, for_all=True) as connection:
-                self._held = self._residents.at(connection, self._counter)
-                return self._held
+                return self._residents.at(connection, self._counter)
         except StoreUnavailable:  # what was read need not be of one moment
             self._residents.forget(self._counter)
             raise
