@@ -54,10 +54,9 @@ _UNREACHED_CALLS: Final = {
     "contents.edits": _READS,
     "contents.names": _READS,
     "store.aclose": "the control closes its stores itself",
-    **dict.fromkeys(
-        ("idempotency.reserve", "idempotency.settle", "idempotency.release"),
-        _REPEATED,
-    ),
+    "idempotency.reserve": _REPEATED,
+    "idempotency.settle": _REPEATED,
+    "idempotency.release": _REPEATED,
     "chat.complete": "no answer is written here",
     "chat.complete.piece": "no answer is written here",
 }

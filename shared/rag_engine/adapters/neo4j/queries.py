@@ -22,8 +22,6 @@ def read(text: str) -> Mapping[str, str]:
     )
 
 
-CYPHER: Final = read(files(__package__).joinpath("queries.cypher").read_text("utf-8"))
-
 _PASSING: Final = re.compile(r":(?:StagedName|Job|Marked_w0)\b")
 """Labels of what comes and goes with every write. The server would take how many there are for a
 reason to plan what asks for them anew, every ten seconds and for up to a second each."""
@@ -31,6 +29,20 @@ reason to plan what asks for them anew, every ten seconds and for up to a second
 _PLANNED_ONCE: Final = "CYPHER replan=skip\n"
 """Statements about these have one index each to choose, so no plan gets better by being made again.
 Others do have a choice, and what is best for them in an empty database may not be later."""
+
+
+def _planned(text: str) -> str:
+    return f"{_PLANNED_ONCE}{text}" if _PASSING.search(text) else text
+
+
+CYPHER: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        name: _planned(text)
+        for name, text in read(
+            files(__package__).joinpath("queries.cypher").read_text("utf-8")
+        ).items()
+    }
+)
 
 
 def for_workspace(name: str, number: int) -> str:
@@ -43,5 +55,4 @@ def for_workspace(name: str, number: int) -> str:
         number: Of the workspace, which is ours and not its name.
     """
     text = re.sub(r"\bW0\b", f"W{number:d}", CYPHER[name])
-    once = _PLANNED_ONCE if _PASSING.search(text) else ""
-    return once + re.sub(r"_w0\b", f"_w{number:d}", text)
+    return re.sub(r"_w0\b", f"_w{number:d}", text)

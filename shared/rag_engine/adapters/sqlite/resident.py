@@ -42,7 +42,7 @@ _MANY: Final = 1000
 """Share of dead rows above which everything is read anew, when there are many."""
 
 Rows = npt.NDArray[np.int64]
-Postings = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+WordPostings = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 """Positions of the chunks that hold a word, ascending, and how often each does."""
 
 
@@ -72,7 +72,7 @@ class Resident:
     masks: dict[tuple[NodeKind, str], Mask] = field(default_factory=dict)
     rankings: dict[str, Ranked] = field(default_factory=dict)
     pair_rankings: dict[str, RankedPairs] = field(default_factory=dict)
-    postings: dict[str, Postings] = field(default_factory=dict)
+    postings: dict[str, WordPostings] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, dimensions: int) -> Resident:
@@ -93,7 +93,7 @@ class Resident:
         positions: Positions = np.searchsorted(self.chunk_rows, rows)
         return positions
 
-    def postings_of(self, token: str, occurrences: Callable[[], Rows]) -> Postings:
+    def postings_of(self, token: str, occurrences: Callable[[], Rows]) -> WordPostings:
         """Where a token stands.
 
         Args:
