@@ -17,16 +17,21 @@ $(VENV)/.installed: requirements-dev.lock pyproject.toml
 demo: install
 	$(BIN)/python scripts/demo.py
 
+# Each process of the tests wants some 2 GB, for it starts a Neo4j of its own; a server that is given
+# is for one alone, which TEST_PROCESSES=0 means.
+TEST_PROCESSES ?= $(if $(NEO4J_URI),0,2)
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal
+
 # The Neo4j that tests start, by Docker or else Java 17 and Maven; NEO4J_URI names one that runs.
 RAG_TEST_NEO4J ?= 5.26.30
 export RAG_TEST_NEO4J
 
 test: install
-	$(BIN)/python -m pytest tests/ --cov=services/ --cov=shared/ $(PYTEST_ARGS)
+	$(PYTEST) tests/ --cov=services/ --cov=shared/ $(PYTEST_ARGS)
 
 # Only what needs a Neo4j, for another version of it: make test-neo4j RAG_TEST_NEO4J=5.15.0
 test-neo4j: install
-	$(BIN)/python -m pytest tests/contract tests/faults tests/promises tests/property tests/replicas -k neo4j $(PYTEST_ARGS)
+	$(PYTEST) tests/contract tests/faults tests/promises tests/property tests/replicas -k neo4j $(PYTEST_ARGS)
 
 # Folders in the common form (corpus.jsonl, queries.jsonl) whose retrieval quality is measured.
 BENCH_SETS ?= benchmarks/data/german benchmarks/data/chinese
