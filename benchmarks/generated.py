@@ -43,10 +43,25 @@ class Shape:
 
 
 class Corpus:
-    """Documents drawn from a seed."""
+    """Documents drawn from a seed.
 
-    def __init__(self, shape: Shape, seed: int = 7) -> None:
+    Args:
+        shape: How large they are.
+        seed: What is drawn follows from it.
+        word: A word by its number; common ones have small numbers.
+        name: The name of an entity by its number.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        seed: int = 7,
+        *,
+        word: Callable[[int], str] = "word{:05d}".format,
+        name: Callable[[int], str] = "Name {:06d}".format,
+    ) -> None:
         self.shape = shape
+        self._word, self._name = word, name
         self._random = np.random.default_rng(seed)
         self._words = _zipf(shape.vocabulary, 1.05)
         self._entities = _zipf(shape.names, 0.8)
@@ -66,12 +81,12 @@ class Corpus:
 
     def words(self, count: int) -> list[str]:
         """Words as common as their numbers are small."""
-        return [f"word{n:05d}" for n in _draw(self._random, self._words, count)]
+        return [self._word(n) for n in _draw(self._random, self._words, count).tolist()]
 
     def names(self, count: int) -> list[str]:
         """Distinct names of entities, few of them very common."""
         numbers = dict.fromkeys(_draw(self._random, self._entities, count).tolist())
-        return [f"Name {n:06d}" for n in numbers]
+        return [self._name(n) for n in numbers]
 
     def submission(self, number: int) -> Submission:
         """Document `number` with metadata for filters."""

@@ -1,7 +1,7 @@
 """How fast `rag-engine serve` answers over HTTP, and what it holds: `python benchmarks/http_speed.py`.
 
-A workspace of 20,000 generated chunks in the embedded store (`generated.py`), the local embedding
-model, the server and this load generator on the same cores. Requests come when they are due, whether
+A workspace of 20,000 generated chunks in the embedded store (`generated.py`, of English words, so that
+a question has as many tokens as people's have), the local embedding model, the server and this load generator on the same cores. Requests come when they are due, whether
 or not earlier ones were answered (an open loop), and times count from when they were due, so that a
 server that stalls is not asked less.
 
@@ -34,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import english
 import httpx
 import numpy as np
 from footprint import resident_mb
@@ -127,11 +128,15 @@ async def serving(folder: Path, *words: str) -> AsyncIterator[Served]:
             yield served
 
 
+def _corpus(seed: int) -> Corpus:
+    return Corpus(SHAPE, seed, word=english.word, name=english.name)
+
+
 class Questions:
-    """Questions that name two things and some words of the generated workspace."""
+    """Questions that name two things and some words of the generated workspace: 15 tokens or so."""
 
     def __init__(self) -> None:
-        corpus = Corpus(SHAPE, seed=99)
+        corpus = _corpus(99)
         self._texts = [
             f"What did {' tell '.join(corpus.names(2))} about {' '.join(corpus.words(4))}?"
             for _ in range(500)
@@ -145,9 +150,8 @@ class Questions:
 
 async def upload(served: Served, number: int) -> httpx.Response:
     """Send a short document."""
-    text = (
-        f"Note {number}\n\nName {number:06d} met Name {number + 1:06d} about word{number:05d}. " * 8
-    )
+    met = f"{english.name(number)} met {english.name(number + 1)} about the {english.word(number)}."
+    text = f"Note {number}\n\n" + 8 * f"{met} "
     return await served.client.post(
         "/api/v1/documents", files=[("files", (f"note-{number}.txt", text.encode()))]
     )
@@ -266,7 +270,7 @@ async def _fill(folder: Path) -> None:
     try:
         workspace = await engine.control.open("default", create=True)
         if not await workspace.queue.versions(limit=1):
-            await fill(workspace, Corpus(SHAPE), 0, SHAPE.documents, lambda _: None)
+            await fill(workspace, _corpus(7), 0, SHAPE.documents, lambda _: None)
     finally:
         await engine.aclose()
 
