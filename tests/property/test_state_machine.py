@@ -1,6 +1,6 @@
 """Each store against the reference, step by step: the same answers to everything, always.
 
-`OPERATIONS` (default 2,000; a fifth of that on Neo4j) says how many steps to take at least, and
+`OPERATIONS` (default 2,000; a tenth of that on Neo4j) says how many steps to take at least, and
 `SEED` (default 1) which: each round takes about 500 of the next seed, and prints it. Half of them
 run with thresholds so small that a few documents count as a large workspace. On Neo4j the other half
 meets restarts of the server, killed and stopped in turn, at least three. `make soak` takes many more.
@@ -478,7 +478,7 @@ def test_neo4j_holds_against_the_reference(thresholds: str) -> None:
         pytest.skip(str(error))
     # Shrinking takes the server hours.
     unshrunk = settings(_ROUND, max_examples=5, phases=[Phase.generate])
-    operations = OPERATIONS // 10
+    operations = OPERATIONS // 20
     StoreMachine.restarts, unrestarted = [], ""
     if thresholds == "as shipped":
         try:
