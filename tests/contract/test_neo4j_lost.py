@@ -11,11 +11,24 @@ from neo4j import exceptions
 
 from rag_engine.adapters.neo4j import Neo4jControl
 from rag_engine.adapters.neo4j.connection import Connection
+from rag_engine.core.edits import Alias
+from rag_engine.core.jobs import Decision
 from rag_engine.core.keys import Key, Scope
+from rag_engine.core.models import Stage, VersionStatus
 from rag_engine.errors import StoreUnavailable
-from rag_engine.testing.drafts import DIMENSIONS, MODEL, id_of, ingest
+from rag_engine.testing.drafts import (
+    DIMENSIONS,
+    LEASE,
+    MODEL,
+    WORKER,
+    claim,
+    id_of,
+    ingest,
+    put,
+    stage,
+)
 from rag_engine.testing.observation import differences, observed
-from rag_engine.testing.store_contract import A, B
+from rag_engine.testing.store_contract import A2, A, B
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -85,19 +98,68 @@ async def test_names_without_a_vector_are_not_there(
     assert len(page["vector"]) == 1
 
 
-async def test_a_key_and_a_chore_whose_answer_was_lost_are_this_callers(
-    opening: Callable[[], Neo4jControl], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def losing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Loses the answer of the next committed transaction, once it is switched on by an entry."""
+    losing = list[str]()
+
+    def lost(plain: Any) -> Any:
+        async def lose_the_answer(self: Any, *how: Any) -> Any:
+            result = await plain(self, *how)
+            if "WRITE" in how and losing:
+                losing.pop()
+                raise exceptions.IncompleteCommit("The connection broke.")
+            return result
+
+        return lose_the_answer
+
+    for kind in ("_once", "_single"):
+        monkeypatch.setattr(Connection, kind, lost(getattr(Connection, kind)))
+    return losing
+
+
+async def test_a_write_whose_answer_was_lost_is_not_done_twice(
+    workspace: Workspace, losing: list[str]
 ) -> None:
-    once, losing = Connection._once, list[str]()
+    losing.append("accept")
+    version = await workspace.queue.accept(A.submission)
+    assert (losing, version.number) == ([], 1)
+    losing.append("claim")
+    job = await claim(workspace)
+    assert (losing, job.version.attempt) == ([], 1)
+    assert await workspace.queue.claim(WORKER, LEASE) is None
+    lease = job.lease
+    losing.append("checkpoint")
+    await workspace.queue.checkpoint(lease, Stage.PARSE, warnings=["w"])
+    await stage(workspace.store, lease, A.evidence())
+    losing.append("finish")
+    version = await workspace.store.finish(lease)
+    assert (version.status, version.chunks) == (VersionStatus.INDEXED, 3)
+    assert version.warnings == ("w",)
+    losing.append("edit")
+    assert await put(workspace.store, Alias(source="Bob", target="Rob")) == [True]
+    assert await put(workspace.store, Alias(source="Bob", target="Rob")) == [False]
+    losing.append("undo")
+    assert await workspace.store.undo(Alias(source="Bob", target="Rob").id)
+    assert not await workspace.store.undo(Alias(source="Bob", target="Rob").id)
+    async with workspace.store.snapshot() as reader:
+        assert (reader.counter, (await reader.stats()).mentions) == (3, 3)
+    losing.append("accept")
+    assert (await workspace.queue.accept(A2.submission)).number == 2
+    lease = (await claim(workspace)).lease
+    losing.append("fail")
+    failed = await workspace.queue.fail(lease, Decision(reason="It broke. Try another."))
+    assert failed.status is VersionStatus.FAILED
+    losing.append("delete")
+    assert await workspace.store.delete(["a"]) == 1
+    async with workspace.store.snapshot() as reader:
+        assert (reader.counter, (await reader.stats()).mentions) == (4, 0)
+    assert losing == []
 
-    async def lose_the_answer(self: Any, *how: Any) -> Any:
-        result = await once(self, *how)
-        if losing:
-            losing.pop()
-            raise exceptions.IncompleteCommit("The connection broke.")
-        return result
 
-    monkeypatch.setattr(Connection, "_once", lose_the_answer)
+async def test_a_key_and_a_chore_whose_answer_was_lost_are_this_callers(
+    opening: Callable[[], Neo4jControl], losing: list[str]
+) -> None:
     control = opening()
     await control.open("default", create=True)
     await control.add_key(Key(id="k", name="n", hash="h", scopes=frozenset(Scope)))

@@ -52,8 +52,7 @@ MOMENTS = [
     "begin",
     "finish_basis",
     "show_version",
-    "lock_entities",
-    "count",
+    "write_evidence",
     "label",
     "commit_write",
 ]
@@ -207,42 +206,44 @@ async def test_a_commit_whose_answer_is_lost_is_made_once(
 ) -> None:
     queue, store = workspace.queue, workspace.store
 
-    def lose(said: bytes = COMMIT) -> None:
-        assert proxy.sprung in (0, 1)
+    @contextmanager
+    def losing(said: bytes = COMMIT) -> Iterator[None]:
         proxy.break_at(said, Break.LOSE_THE_ANSWER)
+        yield
+        assert proxy.sprung == 1
 
-    lose()
-    assert (await queue.accept(A.submission)).number == 1
-    lose()
-    job = await queue.claim(WORKER, LEASE)
+    with losing(said("accept")):
+        assert (await queue.accept(A.submission)).number == 1
+    with losing(said("claim")):
+        job = await queue.claim(WORKER, LEASE)
     assert job is not None
     assert (job.version.attempt, job.version.status) == (1, VersionStatus.RUNNING)
     assert await queue.claim(WORKER, LEASE) is None
-    lose()
-    await queue.checkpoint(job.lease, Stage.PARSE, warnings=["w"])
-    lose()
-    await queue.heartbeat(job.lease, LEASE)
-    lose(said("stage"))
-    await stage(store, job.lease, A.evidence())
-    lose()
-    assert (await store.finish(job.lease)).warnings == ("w",)
-    lose()
-    assert await put(store, Alias(source="Bob", target="Rob")) == [True]
-    lose()
-    assert await store.undo(Alias(source="Bob", target="Rob").id)
+    with losing(said("set_held")):
+        await queue.checkpoint(job.lease, Stage.PARSE, warnings=["w"])
+    with losing(said("set_held")):
+        await queue.heartbeat(job.lease, LEASE)
+    with losing(said("stage")):
+        await stage(store, job.lease, A.evidence())
+    with losing():
+        assert (await store.finish(job.lease)).warnings == ("w",)
+    with losing():
+        assert await put(store, Alias(source="Bob", target="Rob")) == [True]
+    with losing():
+        assert await store.undo(Alias(source="Bob", target="Rob").id)
     await queue.accept(A2.submission)
     job = await claim(workspace)
-    lose()
-    failed = await queue.fail(job.lease, Decision(reason="It broke. Try another."))
+    with losing():
+        failed = await queue.fail(job.lease, Decision(reason="It broke. Try another."))
     assert (failed.status, failed.attempt) == (VersionStatus.FAILED, 1)
     await queue.accept(B.submission)
-    lose()
-    cancelled = await queue.cancel("b")
+    with losing():
+        cancelled = await queue.cancel("b")
     assert cancelled is not None
     assert cancelled.status is VersionStatus.CANCELLED
     assert await queue.cancel("b") is None
-    lose()
-    assert await store.delete(["a"]) == 1
+    with losing():
+        assert await store.delete(["a"]) == 1
     async with store.snapshot() as reader:
         assert (reader.counter, (await reader.stats()).mentions) == (4, 0)
 
@@ -280,7 +281,7 @@ async def test_what_is_never_answered_ends_in_an_error_that_names_the_server(
     await ingest(direct, A)
     workspace = await opening(hasty).open("default")
     asked = {
-        "make_document": lambda: workspace.queue.accept(B.submission),
+        "accept": lambda: workspace.queue.accept(B.submission),
         "newest_version": lambda: workspace.queue.version("a"),
         "state": lambda: observed(workspace),
     }

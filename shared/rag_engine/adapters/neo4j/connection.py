@@ -120,7 +120,7 @@ class Connection:
     Args:
         address: Of the server.
         count: Called before each round trip, for measurements: with the name of the statement, or
-            `begin` and `commit`.
+            `commit`.
     """
 
     def __init__(
@@ -237,13 +237,17 @@ class Connection:
             return [_row(record) async for record in result]
 
     async def _once(self, work: Work[T], mode: str, workspace: int, limit: float) -> T:
+        # The server is told to begin along with the first statement, unlike by `begin_transaction`.
+        @neo4j.unit_of_work(timeout=limit)
+        async def unit(transaction: neo4j.AsyncManagedTransaction) -> T:
+            result = await work(_Begun(transaction, workspace, self._count))
+            self._count("commit")
+            return result
+
         async with self._session(mode) as session:
-            self._count("begin")
-            async with await session.begin_transaction(timeout=limit) as transaction:
-                result = await work(_Begun(transaction, workspace, self._count))
-                self._count("commit")
-                await transaction.commit()
-                return result
+            if mode == neo4j.WRITE_ACCESS:
+                return await session.execute_write(unit)
+            return await session.execute_read(unit)
 
     def _session(self, mode: str) -> neo4j.AsyncSession:
         own = self._own()
@@ -291,6 +295,7 @@ class Connection:
             "connection_acquisition_timeout": self.address.connect_seconds,
             "liveness_check_timeout": _IDLE_SECONDS,
             "keep_alive": True,
+            "max_transaction_retry_time": 0.0,  # `_repeated` knows better what is worth it
             "user_agent": _USER_AGENT,
             "notifications_min_severity": "OFF",
         }
@@ -305,7 +310,7 @@ class _Begun:
 
     def __init__(
         self,
-        transaction: neo4j.AsyncTransaction,
+        transaction: neo4j.AsyncManagedTransaction,
         workspace: int,
         count: Callable[[str], object],
     ) -> None:

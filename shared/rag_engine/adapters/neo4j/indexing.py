@@ -3,8 +3,8 @@
 A commit brings Neo4j's vector and full-text indexes up to date before it is answered, and merges
 their segments when it is their turn: several times what all else in a write costs. No answer of a
 workspace that is held in memory needs them, so a write only marks the chunks it showed or hid, and
-they get or lose their `embedding` and the label of the indexes in transactions of their own. `distant.py` reads what is still marked along with
-what the index gives.
+they get or lose their `embedding` and the label of the indexes in transactions of their own.
+`distant.py` reads what is still marked along with what the index gives.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from rag_engine.telemetry import events
 
 logger = logging.getLogger(__name__)
 
-_PAUSE: Final = 1.0
-"""Seconds in which writes come together before their chunks are indexed."""
+_PAUSE: Final = 5.0
+"""Seconds in which writes come together before their chunks are indexed. Writes that meet it are slower
+by half, so it should be few that do."""
 
 _BATCH: Final = 50
 """Chunks of one transaction, which keeps those who replace them waiting."""

@@ -104,11 +104,7 @@ async def apply(
         InvalidRequest: An entity comes to light that has no vector.
         Overtaken: Other edits came into force meanwhile.
     """
-    await _lock_entities(transaction, change)
-    if change.appearing or change.vanishing:
-        chunks = [_shown(one, change.edits) for one in change.appearing]
-        await transaction.rows("show_and_hide", chunks=chunks, vanishing=change.vanishing)
-    relations = await _count(transaction, change)
+    relations = await _write_evidence(transaction, change)
     touched = {
         "shown": [one.row for one in change.appearing],
         "gone": change.vanishing,
@@ -130,22 +126,31 @@ async def apply(
     return int(rows[0]["counter"])
 
 
-async def _lock_entities(transaction: Transaction, change: Change) -> None:
-    if not change.keys:
-        return
+async def _write_evidence(transaction: Transaction, change: Change) -> int:
+    """Lock the entities, show and hide chunks, and count: how many more pairs are joined."""
+    if not (change.keys or change.appearing or change.vanishing):
+        return 0
     entities = [
         {"id": entity_id(key), "key": key, "vector": change.names.get(key)} for key in change.keys
     ]
-    missing = await transaction.rows("lock_entities", entities=entities, token=token())
-    if missing:
-        keys = sorted(row["key"] for row in missing)
+    [row] = await transaction.rows(
+        "write_evidence",
+        locked=entities,
+        token=token(),
+        chunks=[_shown(one, change.edits) for one in change.appearing],
+        vanishing=change.vanishing,
+        **_counted(change),
+    )
+    if row["missing"]:
         raise InvalidRequest(
-            f"The names {keys!r} were staged without vectors. Write them with `stage_names`."
+            f"The names {sorted(row['missing'])!r} were staged without vectors. "
+            "Write them with `stage_names`."
         )
+    return int(row["relations"])
 
 
 def _shown(one: Appearing, edits: Edits) -> dict[str, Any]:
-    """A chunk as `show_chunks` takes it."""
+    """A chunk as `write_evidence` takes it."""
     visible, differs = one.visible, one.visible != one.found
     hidden = sorted(edits.changed(one.found)) if differs else []
     return {
@@ -181,8 +186,8 @@ def _in_words(one: Assertion) -> str:
     return f"{one.source} → {one.target}" + (f" ({told})" if told else "")
 
 
-async def _count(transaction: Transaction, change: Change) -> int:
-    """Count what comes and goes; return how many more pairs of entities are joined."""
+def _counted(change: Change) -> dict[str, list[dict[str, Any]]]:
+    """What comes and goes, as differences, the way `write_evidence` takes it."""
     mentions, pairs, values = Counter[str](), _Pairs(), _Values()
     for sign, tally in ((1, change.added), (-1, change.removed)):
         for key, entity in tally.entities.items():
@@ -191,15 +196,11 @@ async def _count(transaction: Transaction, change: Change) -> int:
         for pair, relation in tally.relations.items():
             pairs.count(pair, relation, sign)
             values.count_relation(pair, relation, sign)
-    counted = {
+    return {
         "entities": [{"id": entity_id(key), "mentions": n} for key, n in mentions.items() if n],
         "values": values.changed(),
         "relations": pairs.changed(),
     }
-    if not any(counted.values()):
-        return 0
-    [row] = await transaction.rows("count", **counted)
-    return int(row["relations"])
 
 
 class _Values:

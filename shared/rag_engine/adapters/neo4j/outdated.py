@@ -14,9 +14,6 @@ from rag_engine.telemetry import events
 logger = logging.getLogger(__name__)
 
 _BATCH: Final = 2_000
-_LAST: Final = (1 << 63) - 1
-"""No write comes after it."""
-
 _PAUSE: Final = 30.0
 """Seconds between two looks of one process."""
 
@@ -50,13 +47,8 @@ class Outdated:
             self._next = 0.0
 
     async def _remove(self, transaction: Transaction) -> bool:
-        [pinned] = await transaction.rows("pinned")
-        rows = await transaction.rows(
-            "outdated",
-            kept_milliseconds=int(self._kept * 1000),
-            upto=_LAST if pinned["counter"] is None else pinned["counter"],
-            limit=_BATCH,
-        )
+        kept = int(self._kept * 1000)
+        rows = await transaction.rows("outdated", kept_milliseconds=kept, limit=_BATCH)
         if not rows:
             return False
         listed = {

@@ -198,6 +198,25 @@ MATCH (v:Job) WHERE v.process = $process SET v.process = null;
 
 // ---------------------------------------------------------------- versions as jobs
 
+// name: accept
+MATCH (w:Workspace {number: $workspace})
+MERGE (d:Document {workspace: $workspace, id: $document})
+SET d.locked = $token
+WITH d
+CALL { WITH d OPTIONAL MATCH (d)-[:HAS_VERSION]->(v:Version)
+       WITH v ORDER BY v.number RETURN collect(v) AS versions }
+WITH d, versions, coalesce($now, datetime.realtime().epochMillis / 1000.0) AS now,
+     any(v IN versions WHERE v.status IN ['pending', 'running']) AS unfinished,
+     last([v IN versions WHERE v.status IN ['pending', 'running', 'indexed']]) AS newest
+WITH *, newest IS NOT NULL AND all(name IN keys($asked) WHERE coalesce(
+       newest[name] = $asked[name], newest[name] IS NULL AND $asked[name] IS NULL)) AS same,
+     coalesce(last(versions).number + 1, $first) AS number
+WITH *, NOT same AND NOT unfinished AS added
+FOREACH (_ IN CASE WHEN added THEN [1] ELSE [] END |
+  CREATE (d)-[:HAS_VERSION]->(v:Version:Job {workspace: $workspace, document_id: $document})
+  SET v += $asked, v += $new, v.number = number, v.claimable_at = now, v.requested_at = now)
+RETURN added, number, now, CASE WHEN same THEN properties(newest) END AS same;
+
 // name: lock_document
 MATCH (d:Document {workspace: $workspace, id: $document})
 SET d.locked = $token
@@ -276,6 +295,32 @@ RETURN status, count, oldest, datetime.realtime().epochMillis AS milliseconds;
 // name: indexed
 MATCH (v:Version) WHERE v.workspace = $workspace AND v.requested_at > -1 AND v.status = 'indexed'
 RETURN count(*) AS documents, coalesce(sum(v.chunks), 0) AS chunks;
+
+// name: claim
+WITH coalesce($now, datetime.realtime().epochMillis / 1000.0) AS before
+CALL { MATCH (v:Job) WHERE v.workspace = $workspace AND v.status = 'running' AND v.claimable_at > -1
+         AND v.claimed_by = $attempt
+       RETURN collect({document: v.document_id, number: v.number}) AS claimed }
+CALL { WITH before, claimed
+       WITH before, claimed WHERE size(claimed) = 0
+       MATCH (v:Job) WHERE v.workspace = $workspace AND v.requested_at > -1 AND v.claimable_at <= before
+         AND ($document IS NULL OR v.document_id = $document)
+       WITH v ORDER BY v.requested_at, v.document_id LIMIT 1
+       RETURN collect({document: v.document_id, number: v.number}) AS found }
+UNWIND claimed + found AS one
+MATCH (d:Document {workspace: $workspace, id: one.document})
+SET d.locked = $token
+WITH d, one MATCH (d)-[:HAS_VERSION]->(v:Version {number: one.number})
+WITH v, coalesce($now, datetime.realtime().epochMillis / 1000.0) AS now
+WITH v, now, v.epoch = 0 AND v.status = 'pending' AND v.claimable_at <= now AS free
+CALL { WITH v, now, free
+       WITH v, now, free WHERE free
+       MATCH (q:Queue {workspace: $workspace})
+       SET q.epoch = q.epoch + 1
+       SET v += $holder, v.status = 'running', v.attempt = v.attempt + 1, v.epoch = q.epoch,
+           v.claimable_at = now + $seconds
+       RETURN count(*) AS leased }
+RETURN v.status = 'running' AND v.claimed_by = $attempt AS leased, properties(v) AS version;
 
 // name: claimable
 WITH coalesce($now, datetime.realtime().epochMillis / 1000.0) AS now
@@ -393,15 +438,12 @@ RETURN w.state AS state, chunks, names;
 MATCH (x:Edit) WHERE x.workspace = $workspace AND x.id IS NOT NULL AND x.gone_at IS NULL
 RETURN properties(x) AS edit;
 
-// name: lock_entities
-UNWIND $entities AS one
-MERGE (e:Entity {workspace: $workspace, id: one.id})
-ON CREATE SET e.key = one.key, e.name = one.key, e.mentions = 0, e.vector = one.vector
-SET e.locked = $token
-WITH e WHERE e.vector IS NULL
-RETURN e.key AS key;
-
-// name: show_and_hide
+// name: write_evidence
+CALL { UNWIND $locked AS one
+       MERGE (e:Entity {workspace: $workspace, id: one.id})
+       ON CREATE SET e.key = one.key, e.name = one.key, e.mentions = 0, e.vector = one.vector
+       SET e.locked = $token
+       RETURN collect(CASE WHEN e.vector IS NULL THEN e.key END) AS missing }
 CALL { UNWIND $chunks AS one
        MATCH (c:ChunkRecord {workspace: $workspace, row: one.row})
        MATCH (d:Document {workspace: $workspace, id: one.document})
@@ -418,9 +460,6 @@ CALL { UNWIND $vanishing AS row
        REMOVE c:Chunk:Edited
        WITH c MATCH (c)-[r]-() DELETE r
        RETURN count(*) AS hidden }
-RETURN mentions, hidden;
-
-// name: count
 CALL { UNWIND $entities AS one
        MATCH (e:Entity {workspace: $workspace, id: one.id})
        SET e.mentions = e.mentions + one.mentions
@@ -443,7 +482,7 @@ CALL { UNWIND $relations AS one
        FOREACH (_ IN CASE WHEN after = 0 THEN [1] ELSE [] END | DELETE r)
        RETURN coalesce(sum(CASE WHEN before = 0 AND after > 0 THEN 1
                                 WHEN before > 0 AND after = 0 THEN -1 ELSE 0 END), 0) AS relations }
-RETURN relations;
+RETURN missing, relations;
 
 // name: label
 CALL { UNWIND $shown AS row MATCH (c:ChunkRecord {workspace: $workspace, row: row})
@@ -557,26 +596,25 @@ SET x.gone_at = $counter, x.gone_time = datetime.realtime().epochMillis;
 
 // ---------------------------------------------------------------- removing what nobody can still read
 
-// name: pinned
-MATCH (p:Pin) WHERE p.workspace = $workspace AND p.until > datetime.realtime().epochMillis
-RETURN min(p.counter) AS counter;
-
 // name: outdated
-CALL { MATCH (n:ChunkRecord) WHERE n.workspace = $workspace AND n.gone_at > 0 AND n.gone_at <= $upto
-         AND n.gone_time < datetime.realtime().epochMillis - $kept_milliseconds
-       RETURN n.gone_at AS at, n.row AS row LIMIT $limit }
-RETURN 'chunk' AS kind, at, row
-UNION ALL
-CALL { MATCH (n:VersionRecord) WHERE n.workspace = $workspace AND n.gone_at > 0 AND n.gone_at <= $upto
-         AND n.gone_time < datetime.realtime().epochMillis - $kept_milliseconds
-       RETURN n.gone_at AS at, n.row AS row LIMIT $limit }
-RETURN 'version' AS kind, at, row
-UNION ALL
-CALL { MATCH (n:Edit) WHERE n.workspace = $workspace AND n.id IS NOT NULL
-         AND n.gone_at > 0 AND n.gone_at <= $upto
-         AND n.gone_time < datetime.realtime().epochMillis - $kept_milliseconds
-       RETURN n.gone_at AS at, n.shown_at AS row LIMIT $limit }
-RETURN 'edit' AS kind, at, row;
+CALL { MATCH (p:Pin) WHERE p.workspace = $workspace AND p.until > datetime.realtime().epochMillis
+       RETURN coalesce(min(p.counter), 9223372036854775807) AS upto }
+WITH upto, datetime.realtime().epochMillis - $kept_milliseconds AS before
+CALL { WITH upto, before
+       MATCH (n:ChunkRecord) WHERE n.workspace = $workspace AND n.gone_at > 0 AND n.gone_at <= upto
+         AND n.gone_time < before
+       RETURN 'chunk' AS kind, n.gone_at AS at, n.row AS row LIMIT $limit
+       UNION ALL
+       WITH upto, before
+       MATCH (n:VersionRecord) WHERE n.workspace = $workspace AND n.gone_at > 0 AND n.gone_at <= upto
+         AND n.gone_time < before
+       RETURN 'version' AS kind, n.gone_at AS at, n.row AS row LIMIT $limit
+       UNION ALL
+       WITH upto, before
+       MATCH (n:Edit) WHERE n.workspace = $workspace AND n.id IS NOT NULL
+         AND n.gone_at > 0 AND n.gone_at <= upto AND n.gone_time < before
+       RETURN 'edit' AS kind, n.gone_at AS at, n.shown_at AS row LIMIT $limit }
+RETURN kind, at, row;
 
 // name: remove_outdated
 MATCH (w:Workspace {number: $workspace})

@@ -32,6 +32,13 @@ from rag_engine.ports.queue import Census, Job, Lease
 T = TypeVar("T")
 
 _WANTED = (*UNFINISHED, VersionStatus.INDEXED)
+_NEW: Final[Properties] = {
+    "status": str(VersionStatus.PENDING),
+    "attempt": 0,
+    "epoch": 0,
+    "warnings": [],
+    "chunks": 0,
+}
 _BEAT_SECONDS: Final = 10.0
 """For how long a heartbeat is tried at least; with longer leases, for half of one."""
 
@@ -56,30 +63,25 @@ class Neo4jQueue:
 
     async def accept(self, submission: Submission, *, first: int = 1) -> Version:
         """See `JobQueue.accept`."""
-        asked = submission_properties(submission)
+        id, asked = submission.document_id, submission_properties(submission)
+        found = await self._alone("accept", document=id, asked=asked, new=_NEW, first=first)
+        if not found:
+            raise self._connection.gone(self._workspace)
+        if found[0]["same"]:
+            return version_of(found[0]["same"])
+        if found[0]["added"]:
+            return version_of(_added(id, asked, found[0]["number"], found[0]["now"]))
 
         async def work(transaction: Transaction) -> Version:
-            id = submission.document_id
             document = await locked(transaction, id, self._clock, create=True)
             wanted = [one for one in document.versions if one.version.status in _WANTED]
             if wanted and submission_properties(wanted[-1].version.submission) == asked:
                 return wanted[-1].version
             await self._end(transaction, id, document, VersionStatus.SUPERSEDED)
             newest = document.versions[-1].version.number if document.versions else first - 1
-            node = {
-                **asked,
-                "document_id": id,
-                "number": newest + 1,
-                "status": str(VersionStatus.PENDING),
-                "attempt": 0,
-                "epoch": 0,
-                "claimable_at": document.now,
-                "warnings": [],
-                "chunks": 0,
-                "requested_at": document.now,
-            }
-            await transaction.rows("add_version", document=id, properties=node)
-            return version_of(node)
+            added = _added(id, asked, newest + 1, document.now)
+            await transaction.rows("add_version", document=id, properties=added)
+            return version_of(added)
 
         return await self._write(work)
 
@@ -88,6 +90,12 @@ class Neo4jQueue:
     ) -> Job | None:
         """See `JobQueue.claim`."""
         attempt = token()
+        holder = {"worker": worker, "process": self._process, "claimed_by": attempt}
+        first = await self._alone(
+            "claim", attempt=attempt, document=document_id, seconds=seconds, holder=holder
+        )
+        if not first or first[0]["leased"]:
+            return _job(stored(first[0]["version"])) if first else None
         again = False
 
         async def work(transaction: Transaction) -> Job | None:
@@ -101,7 +109,6 @@ class Neo4jQueue:
                 found = await transaction.rows("claimable", now=now, document=document_id)
                 if not found:
                     return None
-                holder = {"worker": worker, "process": self._process, "claimed_by": attempt}
                 job = await self._lease(transaction, found[0], holder, seconds)
                 if job is not None:
                     return job
@@ -364,11 +371,31 @@ class Neo4jQueue:
             return self._clock()
         return time_of(None, await transaction.rows("server_time"))
 
+    async def _alone(self, query: str, **parameters: Any) -> list[Row]:
+        """Run one statement that locks a document and does what is most often to be done: one trip.
+
+        Where it finds something else to be done, it says so and has changed nothing.
+        """
+        return await self._connection.run(
+            query,
+            workspace=self._workspace,
+            write=True,
+            token=token(),
+            now=None if self._clock is None else self._clock(),
+            **parameters,
+        )
+
     async def _read(self, query: str, **parameters: Any) -> list[Row]:
         return await self._connection.run(query, workspace=self._workspace, **parameters)
 
     async def _write(self, work: Work[T]) -> T:
         return await self._connection.write(work, workspace=self._workspace)
+
+
+def _added(id: str, asked: Properties, number: int, now: float) -> Properties:
+    """A version that nobody has claimed yet."""
+    times = {"claimable_at": now, "requested_at": now}
+    return {**asked, **_NEW, **times, "document_id": id, "number": number}
 
 
 def _job(claimed: StoredVersion) -> Job:
