@@ -138,9 +138,12 @@ async def test_a_document_and_a_question_cost_a_bounded_number_of_round_trips(
         await reader.entities([id_of("Ann"), *(id_of(f"B{n}") for n in range(20))])
         await reader.relations([id_of("Ann")])
         await reader.canonical(["ann"])
+        assert await reader.chunks(hits.ids.tolist()) == found  # as the context of an answer does
+        await reader.documents([one.document_id for one in found if one])
     names = sent.taken()
     print(names)
     assert len(names) <= 8
+    assert (names.count("chunk_records"), names.count("version_records")) == (1, 1)
 
 
 # Old views

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+SEEN: Final = 1_000
+"""Documents and chunks of a view that are not read again; a question asks twice for its passages."""
 
 
 def keep(known: dict[K, V], key: K, value: V, *, most: int) -> V:

@@ -28,6 +28,7 @@ from rag_engine.core.edits import ActiveEdit, Edits
 from rag_engine.core.evidence import SELECTED, majority, relation_of, selected
 from rag_engine.core.filters import Filter
 from rag_engine.core.ids import ChunkId, EntityId, entity_id
+from rag_engine.core.kept import SEEN, Lookup
 from rag_engine.core.listing import BY_ID, Order
 from rag_engine.core.models import Assertion, Chunk, Document, Entity, Extraction, Mention, Relation
 from rag_engine.core.names import entity_key
@@ -80,6 +81,8 @@ class Neo4jReader:
         self._matches = matches
         self._orders = orders
         self._distant = Distant(self._rows, resident)
+        self._documents_by_id = Lookup(self._find_documents, most=SEEN)
+        self._chunks_by_id = Lookup(self._find_chunks, most=SEEN)
 
     @property
     def counter(self) -> int:
@@ -93,9 +96,7 @@ class Neo4jReader:
 
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         """See `Reader.documents`."""
-        known = self._resident.documents
-        found = await self._documents([known[id] for id in dict.fromkeys(ids) if id in known])
-        return [found.get(id) for id in ids]
+        return await self._documents_by_id.of(ids)
 
     async def list_documents(
         self,
@@ -123,9 +124,7 @@ class Neo4jReader:
 
     async def chunks(self, ids: Sequence[ChunkId]) -> list[Chunk | None]:
         """See `Reader.chunks`."""
-        positions = self._resident.chunks.rows(np.array(ids, dtype=np.int64))
-        found = await self._chunks(self._resident.rows_of(np.unique(positions[positions >= 0])))
-        return [found.get(id) for id in ids]
+        return await self._chunks_by_id.of(ids)
 
     async def document_chunks(self, document_id: str) -> list[Chunk]:
         """See `Reader.document_chunks`."""
@@ -364,12 +363,20 @@ class Neo4jReader:
             raise kept_no_more()
         return [found[row] for row in rows]
 
+    async def _find_documents(self, ids: list[str]) -> dict[str, Document]:
+        known = self._resident.documents
+        return await self._documents([known[id] for id in ids if id in known])
+
+    async def _find_chunks(self, ids: list[ChunkId]) -> dict[ChunkId, Chunk]:
+        positions = self._resident.chunks.rows(np.array(ids, dtype=np.int64))
+        return await self._chunks(self._resident.rows_of(np.unique(positions[positions >= 0])))
+
     async def _documents(self, rows: Sequence[int]) -> dict[str, Document]:
         found = await self._by_row("version_records", rows, lambda one: one["version"]["row"])
         documents = [document_of(one["version"]) for one in found]
         return {document.id: document for document in documents}
 
-    async def _chunks(self, rows: Sequence[int]) -> dict[int, Chunk]:
+    async def _chunks(self, rows: Sequence[int]) -> dict[ChunkId, Chunk]:
         found = await self._by_row("chunk_records", rows, lambda one: one["chunk"]["row"])
         chunks = [chunk_of(one["chunk"]) for one in found]
         return {chunk.id: chunk for chunk in chunks}

@@ -28,7 +28,7 @@ from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.evidence import SELECTED, majority, relation_of, selected
 from rag_engine.core.filters import Filter
 from rag_engine.core.ids import ChunkId, EntityId
-from rag_engine.core.kept import Lookup
+from rag_engine.core.kept import SEEN, Lookup
 from rag_engine.core.listing import BY_ID, Order, Sort
 from rag_engine.core.models import Assertion, Chunk, Document, Entity, Extraction, Relation
 from rag_engine.core.ranked import (
@@ -59,9 +59,6 @@ from rag_engine.ports.storage import (
 
 T = TypeVar("T")
 
-_SEEN: Final = 1_000
-"""Documents and chunks of a view that are not read again; a question asks twice for its passages."""
-
 _LISTED: Final = {
     Order(by=Sort.ID): "listed_by_id",
     Order(by=Sort.ID, descending=True): "listed_by_id_down",
@@ -91,8 +88,8 @@ class SqliteReader:
         self._view = view
         self._residents = residents
         self._counter = int(str(view.rows(SQL["meta"], "counter")[0][0]))
-        self._documents_by_id = Lookup(self._find_documents, most=_SEEN)
-        self._chunks_by_id = Lookup(self._find_chunks, most=_SEEN)
+        self._documents_by_id = Lookup(self._find_documents, most=SEEN)
+        self._chunks_by_id = Lookup(self._find_chunks, most=SEEN)
 
     @property
     def counter(self) -> int:
