@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 import httpx
 import pytest
 
@@ -45,6 +46,25 @@ async def test_a_search_finds_passages_with_their_places(client: httpx.AsyncClie
     assert (first["document_id"], first["number"]) == ("farne", 1)
     text = (await client.get("/api/v1/documents/farne/text")).text
     assert text[first["start"] : first["end"]] == first["text"]
+
+
+async def test_what_is_at_hand_is_looked_up_in_no_thread(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, run = list[object](), anyio.to_thread.run_sync
+
+    async def seen(function: Any, *how: Any, **more: Any) -> Any:
+        threads.append(function)
+        return await run(function, *how, **more)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", seen)
+    for path in ("search", "query", "query/stream"):
+        assert (await client.post(f"/api/v1/{path}", json=ASK)).status_code == 200
+    chat = {"model": "rag-engine", "messages": [{"role": "user", "content": ASK["question"]}]}
+    assert (await client.post("/v1/chat/completions", json=chat)).status_code == 200
+    for path in ("stats", "documents", "documents/farne", "workspaces", "graph/entities"):
+        assert (await client.get(f"/api/v1/{path}")).status_code == 200
+    assert threads == []
 
 
 async def test_a_question_is_answered_with_citations(client: httpx.AsyncClient) -> None:

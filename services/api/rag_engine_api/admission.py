@@ -87,7 +87,7 @@ _SCHEMES: Final = (
 )
 
 
-def _key(
+async def _key(
     request: Request,
     bearer: Annotated[object, Depends(_SCHEMES[0])],
     header: Annotated[object, Depends(_SCHEMES[1])],
@@ -109,15 +109,15 @@ def _refusal(key: Key, needed: Permission, workspace: str | None) -> str:
     )
 
 
-def _reads(request: Request, key: KnownKey) -> None:
+async def _reads(request: Request, key: KnownKey) -> None:
     _check(request, key, Permission.READ)
 
 
-def _writes(request: Request, key: KnownKey) -> None:
+async def _writes(request: Request, key: KnownKey) -> None:
     _check(request, key, Permission.WRITE)
 
 
-def _administers(request: Request, key: KnownKey) -> None:
+async def _administers(request: Request, key: KnownKey) -> None:
     _check(request, key, Permission.ADMIN)
 
 

@@ -25,17 +25,19 @@ class Call:
     workspace: str
 
 
-def engine_of(request: Request) -> Engine:
-    """The engine of the application."""
+# What is at hand is looked up by coroutines: FastAPI runs functions in threads, for a millisecond each.
+
+
+async def _engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
 
 
-def _call(request: Request) -> Call:
-    return Call(engine=engine_of(request), workspace=request.state.workspace)
+async def _call(request: Request) -> Call:
+    return Call(engine=request.app.state.engine, workspace=request.state.workspace)
 
 
-def workspace_by_header(
+async def workspace_by_header(
     request: Request,
     x_workspace: Annotated[
         str, Header(description="Name of the workspace.", examples=[DEFAULT_WORKSPACE])
@@ -45,7 +47,7 @@ def workspace_by_header(
     request.state.workspace = x_workspace
 
 
-def workspace_by_path(
+async def workspace_by_path(
     request: Request, workspace: Annotated[str, Path(description="Name of the workspace.")]
 ) -> None:
     """Let the routes of a router work on the workspace that stands in their path."""
@@ -55,7 +57,7 @@ def workspace_by_path(
 Calling = Annotated[Call, Depends(_call)]
 """Of a parameter: what the route works with."""
 
-ServingEngine = Annotated[Engine, Depends(engine_of)]
+ServingEngine = Annotated[Engine, Depends(_engine)]
 """Of a parameter of a route that belongs to no workspace: the engine."""
 
 

@@ -357,7 +357,7 @@ async def retry(request: Request, call: Calling, id: DocumentId) -> VersionBody:
         return VersionBody.of(newest)  # this very request may have had it submitted before
 
 
-def _unseen(
+async def _unseen(
     newest: Newest, last_event_id: Annotated[str | SkipJsonSchema[None], Header()] = None
 ) -> None:
     """One who has seen the end is told, without a body, not to come back."""

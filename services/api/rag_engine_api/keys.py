@@ -58,7 +58,7 @@ class KeyList(Body):
     keys: list[KeyBody]
 
 
-def _access(request: Request) -> Access:
+async def _access(request: Request) -> Access:
     access: Access = request.app.state.keyring
     return access
 

@@ -149,7 +149,7 @@ def _named(model: str) -> tuple[str, str]:
     return match["mode"] or "graph", match["workspace"] or DEFAULT_WORKSPACE
 
 
-def _chosen(request: Request, body: ChatBody) -> Question:
+async def _chosen(request: Request, body: ChatBody) -> Question:
     """What is asked, and with it the workspace that the key must be for."""
     mode, workspace = _named(body.model)
     request.state.workspace = workspace
