@@ -1,9 +1,9 @@
 """How fast `rag-engine serve` answers over HTTP, and what it holds: `python benchmarks/http_speed.py`.
 
 A workspace of 20,000 generated chunks in the embedded store (`generated.py`, of English words, so that
-a question has as many tokens as people's have), the local embedding model, the server and this load generator on the same cores. Requests come when they are due, whether
-or not earlier ones were answered (an open loop), and times count from when they were due, so that a
-server that stalls is not asked less.
+a question has as many tokens as people's have), the local embedding model, the server and this load
+generator on the same cores. Requests come when they are due, whether or not earlier ones were answered
+(an open loop), and times count from when they were due, so that a server that stalls is not asked less.
 
 Measured, in this order:
 

@@ -131,6 +131,36 @@ async def locked(
     return Locked(versions=versions, now=time_of(clock, rows))
 
 
+async def alone(
+    connection: Connection,
+    workspace: int,
+    clock: Clock,
+    query: str,
+    *,
+    within: float | None = None,
+    **parameters: object,
+) -> list[Row]:
+    """Run one statement that locks a document, looks again and writes: one round trip.
+
+    Args:
+        connection: To the database.
+        workspace: Number of the workspace.
+        clock: Of leases; the statement has its time as `$now`, `null` for the database's own.
+        query: Name of the statement; it does no harm when it is run again.
+        within: See `Connection.write`.
+        parameters: Of the statement.
+    """
+    return await connection.run(
+        query,
+        workspace=workspace,
+        write=True,
+        within=within,
+        token=token(),
+        now=None if clock is None else clock(),
+        **parameters,
+    )
+
+
 async def while_held(
     connection: Connection,
     workspace: int,
@@ -141,7 +171,7 @@ async def while_held(
     within: float | None = None,
     **parameters: object,
 ) -> Row:
-    """Run one statement that writes something if a lease is held: one round trip.
+    """Run one statement that writes something if a lease is held.
 
     Args:
         connection: To the database.
@@ -155,16 +185,15 @@ async def while_held(
     Raises:
         LeaseLost: It is not held; nothing was written.
     """
-    rows = await connection.run(
+    rows = await alone(
+        connection,
+        workspace,
+        clock,
         query,
-        workspace=workspace,
-        write=True,
         within=within,
         document=lease.document_id,
         number=lease.version,
         version=lease.epoch,
-        token=token(),
-        now=None if clock is None else clock(),
         **parameters,
     )
     if not rows or not rows[0]["held"]:

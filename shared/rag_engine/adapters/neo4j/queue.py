@@ -12,6 +12,7 @@ from rag_engine.adapters.neo4j.leases import (
     Clock,
     Locked,
     StoredVersion,
+    alone,
     locked,
     stored,
     time_of,
@@ -372,18 +373,7 @@ class Neo4jQueue:
         return time_of(None, await transaction.rows("server_time"))
 
     async def _alone(self, query: str, **parameters: Any) -> list[Row]:
-        """Run one statement that locks a document and does what is most often to be done: one trip.
-
-        Where it finds something else to be done, it says so and has changed nothing.
-        """
-        return await self._connection.run(
-            query,
-            workspace=self._workspace,
-            write=True,
-            token=token(),
-            now=None if self._clock is None else self._clock(),
-            **parameters,
-        )
+        return await alone(self._connection, self._workspace, self._clock, query, **parameters)
 
     async def _read(self, query: str, **parameters: Any) -> list[Row]:
         return await self._connection.run(query, workspace=self._workspace, **parameters)
