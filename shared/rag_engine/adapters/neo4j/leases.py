@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, only
+from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction
 from rag_engine.adapters.neo4j.records import Properties, version_of
 from rag_engine.core.models import Version, VersionStatus
 from rag_engine.errors import LeaseLost
@@ -109,25 +109,16 @@ def stored(node: Properties) -> StoredVersion:
     )
 
 
-async def locked(
-    transaction: Transaction, document_id: str, clock: Clock, *, create: bool = False
-) -> Locked:
-    """Lock a document and read its versions.
+async def locked(transaction: Transaction, document_id: str, clock: Clock) -> Locked:
+    """Lock a document and read its versions; one that is unknown has none.
 
     Args:
         transaction: The write transaction.
-        document_id: One that is unknown has no versions.
+        document_id: Of the document.
         clock: Of leases.
-        create: Make the document's node if there is none.
-
-    Raises:
-        NoWorkspace: It is to be made, and the workspace was deleted.
     """
-    query = "make_document" if create else "lock_document"
-    rows = await transaction.rows(query, document=document_id, token=token())
-    if create:
-        only(rows)
-    versions = tuple(stored(row["version"]) for row in rows if row["version"] is not None)
+    rows = await transaction.rows("lock_document", document=document_id, token=token())
+    versions = tuple(stored(row["version"]) for row in rows)
     return Locked(versions=versions, now=time_of(clock, rows))
 
 

@@ -206,16 +206,24 @@ WITH d
 CALL { WITH d OPTIONAL MATCH (d)-[:HAS_VERSION]->(v:Version)
        WITH v ORDER BY v.number RETURN collect(v) AS versions }
 WITH d, versions, coalesce($now, datetime.realtime().epochMillis / 1000.0) AS now,
-     any(v IN versions WHERE v.status IN ['pending', 'running']) AS unfinished,
      last([v IN versions WHERE v.status IN ['pending', 'running', 'indexed']]) AS newest
 WITH *, newest IS NOT NULL AND all(name IN keys($asked) WHERE coalesce(
-       newest[name] = $asked[name], newest[name] IS NULL AND $asked[name] IS NULL)) AS same,
-     coalesce(last(versions).number + 1, $first) AS number
-WITH *, NOT same AND NOT unfinished AS added
-FOREACH (_ IN CASE WHEN added THEN [1] ELSE [] END |
+       newest[name] = $asked[name], newest[name] IS NULL AND $asked[name] IS NULL)) AS same
+WITH *, coalesce(last(versions).number + 1, $first) AS number,
+     [v IN versions WHERE NOT same AND v.status IN ['pending', 'running']] AS superseded
+WITH *, [v IN superseded | v.epoch] AS epochs
+CALL { WITH epochs MATCH (c:ChunkRecord)
+       WHERE c.workspace = $workspace AND c.version IN epochs AND c.shown_at IS NULL DELETE c }
+CALL { WITH epochs MATCH (n:StagedName)
+       WHERE n.workspace = $workspace AND n.version IN epochs AND n.id IS NOT NULL DELETE n }
+FOREACH (v IN superseded |
+  SET v.status = 'superseded', v.finished_at = now, v.claimable_at = null, v.process = null,
+      v.ended_by = null
+  REMOVE v:Job)
+FOREACH (_ IN CASE WHEN same THEN [] ELSE [1] END |
   CREATE (d)-[:HAS_VERSION]->(v:Version:Job {workspace: $workspace, document_id: $document})
   SET v += $asked, v += $new, v.number = number, v.claimable_at = now, v.requested_at = now)
-RETURN added, number, now, CASE WHEN same THEN properties(newest) END AS same;
+RETURN number, now, CASE WHEN same THEN properties(newest) END AS same;
 
 // name: lock_document
 MATCH (d:Document {workspace: $workspace, id: $document})
@@ -224,24 +232,11 @@ WITH d MATCH (d)-[:HAS_VERSION]->(v:Version)
 RETURN properties(v) AS version, datetime.realtime().epochMillis AS milliseconds
 ORDER BY v.number;
 
-// name: make_document
-MATCH (w:Workspace {number: $workspace})
-MERGE (d:Document {workspace: $workspace, id: $document})
-SET d.locked = $token
-WITH d OPTIONAL MATCH (d)-[:HAS_VERSION]->(v:Version)
-RETURN properties(v) AS version, datetime.realtime().epochMillis AS milliseconds
-ORDER BY v.number;
-
 // name: lock_documents
 UNWIND $documents AS id
 MATCH (d:Document {workspace: $workspace, id: id})
 SET d.locked = $token
 RETURN d.id AS id, datetime.realtime().epochMillis AS milliseconds;
-
-// name: add_version
-MATCH (d:Document {workspace: $workspace, id: $document})
-CREATE (d)-[:HAS_VERSION]->(v:Version:Job {workspace: $workspace, document_id: $document})
-SET v += $properties;
 
 // name: set_version
 MATCH (v:Version {workspace: $workspace, document_id: $document, number: $number})
@@ -308,38 +303,24 @@ CALL { WITH before, claimed
        WITH v ORDER BY v.requested_at, v.document_id LIMIT 1
        RETURN collect({document: v.document_id, number: v.number}) AS found }
 UNWIND claimed + found AS one
-MATCH (d:Document {workspace: $workspace, id: one.document})
+OPTIONAL MATCH (d:Document {workspace: $workspace, id: one.document})
 SET d.locked = $token
-WITH d, one MATCH (d)-[:HAS_VERSION]->(v:Version {number: one.number})
-WITH v, coalesce($now, datetime.realtime().epochMillis / 1000.0) AS now
-WITH v, now, v.epoch = 0 AND v.status = 'pending' AND v.claimable_at <= now AS free
-CALL { WITH v, now, free
-       WITH v, now, free WHERE free
-       MATCH (q:Queue {workspace: $workspace})
-       SET q.epoch = q.epoch + 1
-       SET v += $holder, v.status = 'running', v.attempt = v.attempt + 1, v.epoch = q.epoch,
-           v.claimable_at = now + $seconds
-       RETURN count(*) AS leased }
-RETURN v.status = 'running' AND v.claimed_by = $attempt AS leased, properties(v) AS version;
-
-// name: claimable
-WITH coalesce($now, datetime.realtime().epochMillis / 1000.0) AS now
-MATCH (v:Job) WHERE v.workspace = $workspace AND v.requested_at > -1 AND v.claimable_at <= now
-  AND ($document IS NULL OR v.document_id = $document)
-RETURN v.document_id AS document, v.number AS number
-ORDER BY v.requested_at, v.document_id LIMIT 1;
-
-// name: claimed_by
-MATCH (v:Job) WHERE v.workspace = $workspace AND v.status = 'running' AND v.claimable_at > -1
-  AND v.claimed_by = $attempt
-RETURN properties(v) AS version LIMIT 1;
-
-// name: lease_version
-MATCH (q:Queue {workspace: $workspace}) SET q.epoch = q.epoch + 1
-WITH q.epoch AS epoch
-MATCH (v:Version {workspace: $workspace, document_id: $document, number: $number})
-SET v += $properties, v.epoch = epoch
-RETURN epoch;
+WITH d, one OPTIONAL MATCH (d)-[:HAS_VERSION]->(v:Version {number: one.number})
+OPTIONAL MATCH (q:Queue {workspace: $workspace})
+WITH v, q, coalesce($now, datetime.realtime().epochMillis / 1000.0) AS now
+WITH *, coalesce(v.claimed_by, '') <> $attempt AND v.status IN ['pending', 'running']
+        AND v.claimable_at <= now AND q IS NOT NULL AS free
+WITH *, CASE WHEN free THEN [v.epoch] ELSE [] END AS epochs
+CALL { WITH epochs MATCH (c:ChunkRecord)
+       WHERE c.workspace = $workspace AND c.version IN epochs AND c.shown_at IS NULL DELETE c }
+CALL { WITH epochs MATCH (n:StagedName)
+       WHERE n.workspace = $workspace AND n.version IN epochs AND n.id IS NOT NULL DELETE n }
+FOREACH (_ IN CASE WHEN free THEN [1] ELSE [] END |
+  SET q.epoch = q.epoch + 1
+  SET v += $holder, v.status = 'running', v.attempt = v.attempt + 1, v.epoch = q.epoch,
+      v.claimable_at = now + $seconds)
+RETURN coalesce(v.status = 'running' AND v.claimed_by = $attempt, false) AS leased,
+       q IS NULL AS deleted, properties(v) AS version;
 
 // name: set_held
 MATCH (d:Document {workspace: $workspace, id: $document})

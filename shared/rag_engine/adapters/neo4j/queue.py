@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, Work, only
+from rag_engine.adapters.neo4j.connection import Connection, Row, Transaction, Work
 from rag_engine.adapters.neo4j.leases import (
     Clock,
     Locked,
@@ -32,7 +32,6 @@ from rag_engine.ports.queue import Census, Job, Lease
 
 T = TypeVar("T")
 
-_WANTED = (*UNFINISHED, VersionStatus.INDEXED)
 _NEW: Final[Properties] = {
     "status": str(VersionStatus.PENDING),
     "attempt": 0,
@@ -68,23 +67,10 @@ class Neo4jQueue:
         found = await self._alone("accept", document=id, asked=asked, new=_NEW, first=first)
         if not found:
             raise self._connection.gone(self._workspace)
-        if found[0]["same"]:
-            return version_of(found[0]["same"])
-        if found[0]["added"]:
-            return version_of(_added(id, asked, found[0]["number"], found[0]["now"]))
-
-        async def work(transaction: Transaction) -> Version:
-            document = await locked(transaction, id, self._clock, create=True)
-            wanted = [one for one in document.versions if one.version.status in _WANTED]
-            if wanted and submission_properties(wanted[-1].version.submission) == asked:
-                return wanted[-1].version
-            await self._end(transaction, id, document, VersionStatus.SUPERSEDED)
-            newest = document.versions[-1].version.number if document.versions else first - 1
-            added = _added(id, asked, newest + 1, document.now)
-            await transaction.rows("add_version", document=id, properties=added)
-            return version_of(added)
-
-        return await self._write(work)
+        [row] = found
+        times = {"claimable_at": row["now"], "requested_at": row["now"]}
+        added = {**asked, **_NEW, **times, "document_id": id, "number": row["number"]}
+        return version_of(row["same"] or added)
 
     async def claim(
         self, worker: str, seconds: float, *, document_id: str | None = None
@@ -92,61 +78,18 @@ class Neo4jQueue:
         """See `JobQueue.claim`."""
         attempt = token()
         holder = {"worker": worker, "process": self._process, "claimed_by": attempt}
-        first = await self._alone(
-            "claim", attempt=attempt, document=document_id, seconds=seconds, holder=holder
-        )
-        if not first or first[0]["leased"]:
-            return _job(stored(first[0]["version"])) if first else None
-        again = False
-
-        async def work(transaction: Transaction) -> Job | None:
-            nonlocal again
-            if again:  # an earlier run may have been committed, and only its answer lost
-                for row in await transaction.rows("claimed_by", attempt=attempt):
-                    return _job(stored(row["version"]))
-            again = True
-            while True:
-                now = None if self._clock is None else self._clock()
-                found = await transaction.rows("claimable", now=now, document=document_id)
-                if not found:
-                    return None
-                job = await self._lease(transaction, found[0], holder, seconds)
-                if job is not None:
-                    return job
-
-        return await self._write(work)
-
-    async def _lease(
-        self, transaction: Transaction, found: Row, holder: Mapping[str, str], seconds: float
-    ) -> Job | None:
-        """Lease a version, unless somebody else was faster."""
-        document = await locked(transaction, found["document"], self._clock)
-        one = document.number(found["number"])
-        if one is None or one.version.status not in UNFINISHED:
-            return None
-        if one.claimable_at is None or one.claimable_at > document.now:
-            return None
-        if one.epoch:
-            await transaction.rows("unstage", versions=[one.epoch])
-        version = replace(
-            one.version,
-            status=VersionStatus.RUNNING,
-            attempt=one.version.attempt + 1,
-            retry_at=None,
-        )
-        leased = await transaction.rows(
-            "lease_version",
-            document=version.document_id,
-            number=version.number,
-            properties={
-                "status": str(version.status),
-                "attempt": version.attempt,
-                "claimable_at": document.now + seconds,
-                **holder,
-            },
-        )
-        row = only(leased)
-        return _job(replace(one, version=version, epoch=int(row["epoch"])))
+        while True:
+            found = await self._alone(
+                "claim", attempt=attempt, document=document_id, seconds=seconds, holder=holder
+            )
+            if not found:
+                return None
+            [row] = found
+            if row["leased"]:
+                return _job(stored(row["version"]))
+            if row["deleted"]:
+                raise self._connection.gone(self._workspace)
+            # Somebody else was faster: there may be another one.
 
     async def heartbeat(self, lease: Lease, seconds: float) -> None:
         """See `JobQueue.heartbeat`."""
@@ -380,12 +323,6 @@ class Neo4jQueue:
 
     async def _write(self, work: Work[T]) -> T:
         return await self._connection.write(work, workspace=self._workspace)
-
-
-def _added(id: str, asked: Properties, number: int, now: float) -> Properties:
-    """A version that nobody has claimed yet."""
-    times = {"claimable_at": now, "requested_at": now}
-    return {**asked, **_NEW, **times, "document_id": id, "number": number}
 
 
 def _job(claimed: StoredVersion) -> Job:
