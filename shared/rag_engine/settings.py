@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         default=30.0,
         ge=0,
         validation_alias="NEO4J_RETRY_SECONDS",
-        description="How long a write is tried again when others are in its way, in seconds.",
+        description="How long after its first failure a write is tried again, in seconds.",
     )
     neo4j_transaction_seconds: float = Field(
         default=120.0,

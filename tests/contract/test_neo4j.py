@@ -83,7 +83,8 @@ async def opening(address: Address, sent: Sent) -> AsyncIterator[Callable[..., N
 
     def make(**how: Any) -> Neo4jControl:
         given = {"namespace": namespace, "indexed": False, "count": sent, **how}
-        controls.append(Neo4jControl(address, model=MODEL, dimensions=DIMENSIONS, **given))
+        at = given.pop("address", address)
+        controls.append(Neo4jControl(at, model=MODEL, dimensions=DIMENSIONS, **given))
         return controls[-1]
 
     yield make
@@ -315,9 +316,10 @@ async def test_writes_that_wait_for_each_other_are_run_again(
 
 
 async def test_an_edit_that_comes_while_a_version_is_finished_holds_for_it(
-    opening: Callable[..., Neo4jControl], between: dict[str, list[Any]]
+    opening: Callable[..., Neo4jControl], between: dict[str, list[Any]], address: Address
 ) -> None:
-    workspace = await opening().open("default", create=True)
+    patience = replace(address, retry_seconds=0.5)  # less than the first attempt takes
+    workspace = await opening(address=patience).open("default", create=True)
     other = await opening().open("default")
     await workspace.queue.accept(A.submission)
     lease = (await claim(workspace)).lease
@@ -325,6 +327,7 @@ async def test_an_edit_that_comes_while_a_version_is_finished_holds_for_it(
 
     async def edit() -> None:
         await put(other.store, Alias(source="Bob", target="Rob"))
+        await asyncio.sleep(0.6)
 
     between["write_evidence"] = [edit]
     await workspace.store.finish(lease)
@@ -401,7 +404,7 @@ async def test_writes_in_each_others_way_are_run_again_and_add_up(
     async def write(number: int, workspace: Workspace) -> None:
         one = draft(number)
         await workspace.queue.accept(one.submission)
-        job = await workspace.queue.claim(WORKER, LEASE, document_id=one.id)
+        job = await workspace.queue.claim(WORKER, 10 * LEASE, document_id=one.id)
         assert job is not None
         await work(workspace, job, one)
         if number % 5 == 0:

@@ -55,8 +55,8 @@ class Address:
         ca_file: Certificates that vouch for the server, with TLS; "" for what `uri` says.
         max_connections: Open at a time.
         connect_seconds: Longest wait for a connection, or for one that is in use.
-        retry_seconds: How long a transaction is run again when others are in its way, or the
-            connection breaks.
+        retry_seconds: How long after its first failure a transaction is run again when others are
+            in its way, or the connection breaks.
         transaction_seconds: Longest time of a transaction on the server.
     """
 
@@ -213,15 +213,19 @@ class Connection:
             within: See `write`.
         """
         limit, grace = self.address.transaction_seconds, self.address.connect_seconds
-        last = time.monotonic() + self.address.retry_seconds
+        began = time.monotonic()
+        last: float | None = None
         if within is not None:
-            limit, grace, last = min(limit, within / 3), 0.0, time.monotonic() + within * 2 / 3
+            limit, grace, last = min(limit, within / 3), 0.0, began + within * 2 / 3
         pause = _FIRST_PAUSE
         with translated(self.address.uri):
             while True:
                 try:
                     return await _answered(once(limit), limit + grace)
                 except Exception as error:
+                    if last is None:  # a server that answers slowly has not failed yet
+                        since = began if isinstance(error, Unanswered) else time.monotonic()
+                        last = since + self.address.retry_seconds
                     if not is_worth_repeating(error) or time.monotonic() + pause > last:
                         raise
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
