@@ -448,19 +448,26 @@ def thresholds(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     return str(request.param)
 
 
+_TELLING = {VersionStatus.INDEXED, VersionStatus.SUPERSEDED}
+"""Versions without which a machine has compared too little."""
+
+
 def _hold(store: str, thresholds: str, operations: int, round_: settings) -> None:
     StoreMachine.store = store
     StoreMachine.steps = 0
     StoreMachine.seen.clear()
     seed = SEED
-    while StoreMachine.steps < operations:
+    # What hypothesis draws hangs on the modules that are imported: few steps may all go the same way.
+    while StoreMachine.steps < operations or (
+        not StoreMachine.seen.keys() >= _TELLING and StoreMachine.steps < 10 * operations
+    ):
         print(f"{thresholds}: SEED={seed}, {StoreMachine.steps} of {operations}", flush=True)
         machine = hypothesis.seed(f"{thresholds} {seed}")(StoreMachine)
         run_state_machine_as_test(machine, settings=round_)
         seed += 1
     print(f"{StoreMachine.steps} states compared, versions seen: {dict(StoreMachine.seen)}")
     assert StoreMachine.restarts == []
-    assert {VersionStatus.INDEXED, VersionStatus.SUPERSEDED} <= StoreMachine.seen.keys()
+    assert StoreMachine.seen.keys() >= _TELLING
 
 
 @pytest.mark.slow
