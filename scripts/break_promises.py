@@ -83,7 +83,7 @@ BREAKS = (
     Break(
         promise="atomic",
         says="a snapshot is no transaction",
-        file=f"{SQLITE}/connection.py",
+        file=f"{SQLITE}/views.py",
         old='            connection.execute("BEGIN")\n',
         new="",
     ),
@@ -219,12 +219,12 @@ BREAKS = (
     Break(
         promise="honest",
         says="what cannot be read is left out of what is found",
-        file="shared/rag_engine/engine.py",
-        old="            context = assemble(await ranked(reader, retrieved.hits), budget=budget)\n",
-        new="            try:\n"
-        "                context = assemble(await ranked(reader, retrieved.hits), budget=budget)\n"
-        "            except Exception:\n"
-        "                context = assemble([], budget=budget)\n",
+        file="shared/rag_engine/retrieval/retrieve.py",
+        old="    chunks = await reader.beside(look)\n",
+        new="    try:\n"
+        "        chunks = await reader.beside(look)\n"
+        "    except Exception:\n"
+        "        chunks = []\n",
     ),
     Break(
         promise="honest",

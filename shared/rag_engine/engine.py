@@ -54,7 +54,7 @@ from rag_engine.ports.listed import DocumentPage, EntityPage
 from rag_engine.ports.models import ChatModel, Message
 from rag_engine.ports.storage import Control, Reader, Stats, Workspace
 from rag_engine.retrieval.answer import Answer, AnswerEvent, answer
-from rag_engine.retrieval.context import Budget, Context, assemble, ranked
+from rag_engine.retrieval.context import Budget, Context, assemble
 from rag_engine.retrieval.entities import entity_page
 from rag_engine.retrieval.neighbourhood import (
     EgoNetwork,
@@ -341,7 +341,7 @@ class Engine:
                 embedder=self.pipeline.embedder,
                 mode=question.mode,
             )
-            context = assemble(await ranked(reader, retrieved.hits), budget=budget)
+            context = assemble(retrieved.chunks, budget=budget)
         timings = {"search": time.perf_counter() - began}
         metrics.QUESTIONS.labels(question.mode, "search").observe(timings["search"])
         return Found(context=context, warnings=retrieved.warnings, timings=timings)

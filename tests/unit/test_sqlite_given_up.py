@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 import places
-from rag_engine.adapters.sqlite.connection import READ_SECONDS, Readers, View
+from rag_engine.adapters.sqlite.connection import READ_SECONDS
+from rag_engine.adapters.sqlite.views import Readers, View
 from rag_engine.errors import StoreUnavailable
+from rag_engine.testing.drafts import ingest
 from rag_engine.testing.observation import observed
+from rag_engine.testing.store_contract import A
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from rag_engine.ports.storage import Reader, Workspace
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
 LONG = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300000) SELECT max(i) FROM n"
@@ -47,12 +52,18 @@ class Asked:
 
 
 @pytest.fixture
-async def readers(tmp_path: Path) -> AsyncIterator[Readers]:
+async def workspace(tmp_path: Path) -> AsyncIterator[Workspace]:
     control = places.place("sqlite", tmp_path)()
     workspace = await control.open("default", create=True)
-    yield workspace.store._readers  # type: ignore[attr-defined]
+    yield workspace
     await observed(workspace)  # whatever was given up, the next one is answered
     await control.aclose()
+
+
+@pytest.fixture
+def readers(workspace: Workspace) -> Readers:
+    found: Readers = workspace.store._readers  # type: ignore[attr-defined]
+    return found
 
 
 async def _given_up(asked: Asked) -> None:
@@ -74,3 +85,50 @@ async def test_what_is_read_for_all_is_read_to_its_end(readers: Readers) -> None
     asked = Asked(readers, LONG, for_all=True)
     await _given_up(asked)
     assert asked.outcome == 300_000
+
+
+async def test_a_view_does_not_end_under_work_that_was_left_behind(workspace: Workspace) -> None:
+    """Or it would read what was written since, and take it for what it was to read."""
+    begun, going_on = threading.Event(), threading.Event()
+    seen: list[object] = []
+
+    async def slow(reader: Reader) -> None:
+        begun.set()
+        going_on.wait()
+        seen.append([one.id for one in (await reader.list_documents()).documents])
+
+    async def ask() -> None:
+        async with workspace.store.snapshot() as reader:
+            await reader.beside(slow)
+
+    asking = asyncio.create_task(ask())
+    await asyncio.to_thread(begun.wait)
+    asking.cancel()
+    await ingest(workspace, A)
+    going_on.set()
+    await asyncio.wait([asking])
+    assert seen == [[]]
+
+
+async def test_work_that_begins_when_its_view_has_ended_reads_nothing(
+    workspace: Workspace,
+) -> None:
+    async with workspace.store.snapshot() as reader:
+        pass
+    with pytest.raises(StoreUnavailable, match="was closed"):
+        await reader.stats()
+    async with workspace.store.snapshot():  # the same connection, perhaps
+        await ingest(workspace, A)
+    async with workspace.store.snapshot() as now:
+        with pytest.raises(StoreUnavailable, match="was closed"):
+            await reader.stats()
+        assert (await now.stats()).documents == 1
+
+
+async def test_work_beside_the_data_waits_for_nothing_else(workspace: Workspace) -> None:
+    async def wait(_: Reader) -> None:
+        await asyncio.sleep(0)
+
+    async with workspace.store.snapshot() as reader:
+        with pytest.raises(RuntimeError, match="waits for something else"):
+            await reader.beside(wait)

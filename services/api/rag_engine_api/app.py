@@ -88,20 +88,21 @@ def create_app(
     app.state.stopping = False
     app.state.exposition = Exposition(engine, operations.VERSION)
     app.state.checks = Checks(engine)
-    app.include_router(operations.router)
-    app.include_router(measuring.router)
-    for everywhere in (keys, workspaces):
-        app.include_router(everywhere.router, prefix=PREFIX)
-    app.include_router(openai.router)
+    # They are tried one after the other: what is asked most comes first.
     routes = APIRouter()
-    for part in (documents, questions, graph):
+    for part in (questions, documents, graph):
         routes.include_router(part.router)
     app.include_router(routes, prefix=PREFIX, dependencies=[Depends(workspace_by_header)])
+    app.include_router(openai.router)
     app.include_router(
         routes,
         prefix=f"{PREFIX}/workspaces/{{workspace}}",
         dependencies=[Depends(workspace_by_path)],
     )
+    for everywhere in (keys, workspaces):
+        app.include_router(everywhere.router, prefix=PREFIX)
+    app.include_router(measuring.router)
+    app.include_router(operations.router)
     describe_routes(app)
     show_examples(app)
     show_console(app)

@@ -11,7 +11,7 @@ where it stands.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ from rag_engine.ports.listed import (
 from rag_engine.ports.queue import JobQueue, Lease
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from rag_engine.core.bm25 import Statistics
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 Ids = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
 Vectors = npt.NDArray[np.float32]
+
+T = TypeVar("T")
 
 NodeKind = Literal["chunk", "entity"]
 
@@ -123,6 +125,15 @@ class Reader(Protocol):
     @property
     def exact(self) -> bool:
         """Whether dense search looks at every visible node, as it does up to a size that is set."""
+        ...
+
+    async def beside(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        """Do work of many steps where reading costs least.
+
+        Args:
+            work: Reads from the reader it is given, which shows this view, and awaits nothing else.
+                It may run on another thread, where no event loop runs.
+        """
         ...
 
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:

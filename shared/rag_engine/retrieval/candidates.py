@@ -12,6 +12,9 @@ from rag_engine.core.fusion import DEPTH, fused
 from rag_engine.ports.storage import Hits, Reader, Vectors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
     from rag_engine.core.bm25 import Statistics
     from rag_engine.core.filters import Filter
     from rag_engine.retrieval.plan import Plan
@@ -34,11 +37,23 @@ async def candidates(
     Returns:
         Both kinds joined, best first, with their fused scores.
     """
-    dense, lexical = await asyncio.gather(
-        _dense(reader, plan, vector, filter), _lexical(reader, plan, statistics, filter)
+    dense, lexical = await _both(
+        lambda: _dense(reader, plan, vector, filter),
+        lambda: _lexical(reader, plan, statistics, filter),
     )
     ids, scores = fused((dense.ids, dense.scores), (lexical.ids, lexical.scores))
     return Hits(ids=ids, scores=scores)
+
+
+async def _both(
+    one: Callable[[], Coroutine[Any, Any, Hits]], other: Callable[[], Coroutine[Any, Any, Hits]]
+) -> tuple[Hits, Hits]:
+    """Wait for two: at the same time in an event loop, one after the other beside the data."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return await one(), await other()
+    return await asyncio.gather(one(), other())
 
 
 async def _dense(reader: Reader, plan: Plan, vector: Vectors, filter: Filter | None) -> Hits:

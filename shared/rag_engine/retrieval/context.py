@@ -165,16 +165,14 @@ def assemble(ranked: Sequence[RankedChunk], *, budget: Budget | None = None) -> 
         text = defuse_footnotes(found.chunk.text)
         if text in texts:
             continue
+        taken = per_document.get(found.document.id, 0)
+        if passages and (len(passages) >= budget.passages or taken >= budget.per_document):
+            left_out += 1
+            continue
         reference = _reference(len(passages) + 1, found)
         header = len(reference.label.encode()) // _BYTES_PER_TOKEN + _HEADER_TOKENS
         tokens = found.chunk.tokens + header
-        taken = per_document.get(found.document.id, 0)
-        fits = (
-            used + tokens <= budget.tokens
-            and len(passages) < budget.passages
-            and taken < budget.per_document
-        )
-        if passages and not fits:
+        if passages and used + tokens > budget.tokens:
             left_out += 1
             continue
         passages.append(Passage(reference=reference, text=text, tokens=tokens))

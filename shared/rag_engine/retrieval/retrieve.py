@@ -14,6 +14,7 @@ import numpy as np
 
 from rag_engine.ports.storage import Hits, Reader, Vectors
 from rag_engine.retrieval.candidates import NOTHING, candidates
+from rag_engine.retrieval.context import RankedChunk, ranked
 from rag_engine.retrieval.expand import expand
 from rag_engine.retrieval.plan import Plan, plan
 from rag_engine.retrieval.rank import rank
@@ -31,14 +32,14 @@ APPROXIMATE: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieved:
-    """Chunks by rank.
+    """What was found.
 
     Attributes:
-        hits: Best first.
+        chunks: With their documents, best first.
         warnings: What the reader of the answer should know, in sentences.
     """
 
-    hits: Hits
+    chunks: list[RankedChunk]
     warnings: tuple[str, ...] = ()
 
 
@@ -60,11 +61,15 @@ async def retrieve(
     vector = np.zeros(embedder.dimensions, dtype=np.float32)
     if asked.dense:
         [vector] = await embedder.embed([_fitting(question, embedder)], "query")
-    hits = await search(reader, asked, vector, k=k, filter=filter)
+
+    async def look(near: Reader) -> list[RankedChunk]:
+        return await ranked(near, await search(near, asked, vector, k=k, filter=filter))
+
+    chunks = await reader.beside(look)
     warnings = asked.warnings
     if asked.dense and not reader.exact:
         warnings = (*warnings, APPROXIMATE)
-    return Retrieved(hits=hits, warnings=warnings)
+    return Retrieved(chunks=chunks, warnings=warnings)
 
 
 async def search(

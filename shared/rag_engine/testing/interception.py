@@ -19,7 +19,7 @@ from rag_engine.ports.queue import JobQueue
 from rag_engine.ports.storage import Contents, Control, Reader, Store, Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 T = TypeVar("T")
@@ -46,6 +46,9 @@ _OPENED: Final[Mapping[str, str]] = MappingProxyType(
     {"store.snapshot": "reader", "store.contents": "contents"}
 )
 """The ports that contexts open."""
+
+_WITHIN: Final = "reader.beside"
+"""The call whose work makes calls of its own."""
 
 _HELD: Final[Mapping[str, str]] = MappingProxyType({"control.idempotency": "idempotency"})
 """The ports that others have as an attribute."""
@@ -100,6 +103,8 @@ class _Intercepted:
             return intercepted(_HELD[call], method, self._interceptor)
         if not inspect.isfunction(declared):
             return method
+        if call == _WITHIN:
+            method = self._given
         if inspect.iscoroutinefunction(declared):
             return self._coroutine(call, method)
         if _returns(declared, "AbstractAsyncContextManager"):
@@ -115,6 +120,10 @@ class _Intercepted:
             return self._workspace(result) if isinstance(result, Workspace) else result
 
         return run
+
+    async def _given(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        """Work beside the data, which reads through this wrapper: an interceptor may wait."""
+        return await work(self)
 
     def _context(self, call: str, method: Callable[..., Any]) -> Callable[..., Any]:
         @asynccontextmanager

@@ -13,7 +13,7 @@ import pytest
 
 from rag_engine.core.jobs import Decision
 from rag_engine.core.models import Stage, Usage, VersionStatus
-from rag_engine.errors import InvalidRequest, LeaseLost, ModelMismatch
+from rag_engine.errors import Conflict, InvalidRequest, LeaseLost, ModelMismatch
 from rag_engine.testing.drafts import (
     DIMENSIONS,
     LEASE,
@@ -35,7 +35,7 @@ from rag_engine.testing.observation import differences, observe, observed
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from rag_engine.ports.storage import Control, Workspace
+    from rag_engine.ports.storage import Control, Reader, Workspace
     from rag_engine.testing.drafts import Place
 
 A = Draft(
@@ -433,6 +433,23 @@ class StoreContract:
             await ingest(workspace, B)
             await workspace.store.delete(["a"])
             assert differences(before, await observe(old)) == []
+
+    async def test_work_beside_the_data_reads_the_same_view(self, workspace: Workspace) -> None:
+        await ingest(workspace, A, B)
+        async with workspace.store.snapshot() as reader:
+            before = await observe(reader)
+            await ingest(workspace, A2)
+            assert differences(before, await reader.beside(observe)) == []
+
+    async def test_what_goes_wrong_beside_the_data_goes_wrong(self, workspace: Workspace) -> None:
+        async def fail(reader: Reader) -> None:
+            await reader.stats()
+            raise Conflict("Somebody has it.")
+
+        async with workspace.store.snapshot() as reader:
+            with pytest.raises(Conflict, match="Somebody has it"):
+                await reader.beside(fail)
+            assert (await reader.stats()).documents == 0
 
     async def test_equal_counters_mean_equal_content(self, workspace: Workspace) -> None:
         counters = []

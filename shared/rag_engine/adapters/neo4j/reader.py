@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,13 @@ from rag_engine.adapters.neo4j.distant import Distant
 from rag_engine.adapters.neo4j.errors import kept_no_more
 from rag_engine.adapters.neo4j.filters import Matches
 from rag_engine.adapters.neo4j.orders import Orders, page_of
-from rag_engine.adapters.neo4j.records import chunk_of, document_of, extraction_of, seen_of
+from rag_engine.adapters.neo4j.records import (
+    chunk_of,
+    document_of,
+    entity_of,
+    extraction_of,
+    seen_of,
+)
 from rag_engine.adapters.neo4j.resident import Resident
 from rag_engine.adapters.neo4j.strongest import Ends, strongest_page, weights_of, with_ends
 from rag_engine.core.bm25 import Statistics
@@ -48,9 +54,12 @@ from rag_engine.ports.storage import (
     Hits,
     Ids,
     NodeKind,
+    Reader,
     Stats,
     Vectors,
 )
+
+T = TypeVar("T")
 
 _AT_A_TIME: Final = 2_000
 """Chunks whose evidence one statement reads where that of many is added up."""
@@ -93,6 +102,10 @@ class Neo4jReader:
     def exact(self) -> bool:
         """See `Reader.exact`."""
         return self._resident.exact
+
+    async def beside(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        """See `Reader.beside`."""
+        return await work(self)
 
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         """See `Reader.documents`."""
@@ -391,7 +404,7 @@ class Neo4jReader:
 
         rows = await self._rows("entities", ids=ids, selected=SELECTED)
         same = await self._untouched(row["id"] for row in rows)
-        return {row["id"]: _entity(row) for row in rows if row["id"] in same}
+        return {row["id"]: entity_of(row) for row in rows if row["id"] in same}
 
     async def _untouched(self, ids: Iterable[int]) -> set[int]:
         """Those entities that no write after this view has touched, up to now."""
@@ -548,17 +561,6 @@ def _id(name: str) -> EntityId:
 def _mention(seen: Extraction, id: EntityId) -> Mention:
     """The mention of an entity in the evidence of a chunk that has one."""
     return next(one for one in seen.mentions if _id(one.name) == id)
-
-
-def _entity(row: Row) -> Entity:
-    return Entity(
-        id=EntityId(row["id"]),
-        key=row["key"],
-        name=row["name"],
-        type=row["type"],
-        mentions=row["mentions"],
-        descriptions=tuple(row["descriptions"]),
-    )
 
 
 def _relation(row: Row) -> Relation:

@@ -15,6 +15,7 @@ from rag_engine.core.models import (
     Assertion,
     Chunk,
     Document,
+    Entity,
     Extraction,
     Mention,
     Metadata,
@@ -144,6 +145,18 @@ def document_of(node: Properties) -> Document:
         chunks=node["chunks"],
         created_at=node["created_at"],
         updated_at=node["finished_at"],
+    )
+
+
+def entity_of(row: Mapping[str, Any]) -> Entity:
+    """An entity as all evidence makes it."""
+    return Entity(
+        id=EntityId(row["id"]),
+        key=row["key"],
+        name=row["name"],
+        type=row["type"],
+        mentions=row["mentions"],
+        descriptions=tuple(row["descriptions"]),
     )
 
 

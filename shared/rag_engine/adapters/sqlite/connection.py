@@ -1,4 +1,4 @@
-"""Connections to one SQLite file: a writer thread, a pool of readers, errors in our words."""
+"""Connections to one SQLite file: its writer thread, errors in our words."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -39,12 +39,7 @@ BUSY_SECONDS: Final = 30.0
 READ_SECONDS: Final = 30.0
 """How long one statement of a reader may run."""
 
-LOAD_SECONDS: Final = 600.0
-"""How long reading all vectors into memory may take."""
-
 _NO_INDEX: Final = (sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP)
-_IDLE: Final = 8
-"""Connections kept for the next readers: each has a page cache of up to 32 MB."""
 
 _LONG_LOG: Final = 64 << 20
 """Bytes of log after which a writer waits for readers, to empty it."""
@@ -58,7 +53,6 @@ _HANDLES: Final = 4
 
 _LITTLE: Final = 1 << 20
 _NO_TEXT: Final = "Could not decode to UTF-8"  # has no code of its own
-_STEPS: Final = 20_000  # virtual machine steps between two looks at the clock: about 1 ms
 
 
 def connect(
@@ -387,193 +381,3 @@ class Writer:
             self._closed = True
             hand = self._hand = self._hand or _Hand()
         hand.close()
-
-
-class View:
-    """A read transaction: every statement in it sees the database as of one moment.
-
-    Attributes:
-        alone: Whether there can be no other view meanwhile.
-        passing: Whether to close it when it has ended.
-        users: Who look at it now.
-    """
-
-    def __init__(self, path: Path, connection: sqlite3.Connection, signature: Signature) -> None:
-        self.alone = is_alone(connection)
-        self.passing = self.alone or is_for_one_look(connection)
-        self.users = 0
-        self._path = path
-        self._signature = None if self.alone or not self.passing else signature
-        self._connection = connection
-        self._lock = threading.Lock()
-        self._deadline = 0.0
-        self._for_all = False
-        self._given_up = False
-        connection.set_progress_handler(self._overdue, _STEPS)
-
-    def _overdue(self) -> bool:
-        given_up = self._given_up and not self._for_all
-        return given_up or time.monotonic() > self._deadline
-
-    def give_up(self) -> None:
-        """Stop what is read, whose reader has gone, unless it is read for all."""
-        self._given_up = self.users == 1
-
-    def begin(self) -> None:
-        """Start a new transaction, which sees what is committed now."""
-        with self.exclusive() as connection:
-            connection.execute("BEGIN")
-            # A deferred transaction begins with its first read.
-            connection.execute("SELECT value FROM meta WHERE key = 'counter'").fetchone()
-
-    def end(self) -> None:
-        """End the transaction; ending one twice does no harm."""
-        with self._lock:
-            self._given_up = False
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-
-    @contextmanager
-    def exclusive(
-        self, seconds: float = READ_SECONDS, *, for_all: bool = False
-    ) -> Iterator[sqlite3.Connection]:
-        """The connection for one thread at a time, with a time limit and errors in our words.
-
-        Args:
-            seconds: The time limit.
-            for_all: Whether others use what is read, too: it is read to its end when its reader
-                has gone.
-        """
-        with self._lock, self._unchanged(), translated(self._path):
-            self._deadline, self._for_all = time.monotonic() + seconds, for_all
-            yield self._connection
-
-    @contextmanager
-    def _unchanged(self) -> Iterator[None]:
-        """See that what is read as if it never changed did not change meanwhile."""
-        try:
-            yield
-        finally:
-            if self._signature not in (None, signature_of(self._path)):
-                raise StoreUnavailable(
-                    f"Another process began to write {str(self._path)!r} while it was read on a "
-                    "read-only medium. Try again."
-                )
-
-    def rows(self, sql: str, *parameters: object) -> list[tuple[object, ...]]:
-        """All rows of one statement."""
-        with self.exclusive() as connection:
-            return connection.execute(sql, parameters).fetchall()
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        with self._lock:
-            self._connection.close()
-
-
-class Readers:
-    """Connections for reading, kept for the next one who needs one."""
-
-    def __init__(
-        self, path: Path, original: Original, handle: Handle, executor: ThreadPoolExecutor
-    ) -> None:
-        self._path = path
-        self._original = original
-        self._handle = handle
-        self._executor = executor
-        self._idle: list[View] = []
-        self._alone: View | None = None
-        self._lock = threading.Lock()
-        self._resting = False
-        self._closed = False
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` on a reader thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-
-    @asynccontextmanager
-    async def view(self) -> AsyncIterator[View]:
-        """A read transaction for the time of the context."""
-        async with self._handle.use(), self._begun() as view:
-            yield view
-
-    @asynccontextmanager
-    async def _begun(self) -> AsyncIterator[View]:
-        beginning = asyncio.ensure_future(self.run(self._begin))
-        try:
-            view = await asyncio.shield(beginning)
-        except asyncio.CancelledError:
-            beginning.add_done_callback(self._abandon)
-            raise
-        try:
-            yield view
-        except asyncio.CancelledError:
-            view.give_up()
-            raise
-        finally:
-            await asyncio.shield(self._put_back(view))
-
-    async def _put_back(self, view: View) -> None:
-        try:
-            await self.run(partial(self._release, view))
-        except RuntimeError:  # everything was closed meanwhile, the threads too
-            await asyncio.to_thread(self._release, view)
-
-    def _abandon(self, beginning: asyncio.Future[View]) -> None:
-        """Take back a view that came when its caller was gone."""
-        if beginning.cancelled() or beginning.exception() is not None:
-            return
-        asyncio.get_running_loop().run_in_executor(None, self._release, beginning.result())
-
-    def _begin(self) -> View:
-        with self._lock:
-            self._resting = False
-            if self._alone is None:
-                self._original.check()
-                view = self._idle.pop() if self._idle else self._open()
-                try:
-                    view.begin()
-                except BaseException:
-                    view.close()
-                    raise
-                if view.alone:
-                    self._alone = view
-            else:
-                view = self._alone  # nobody can have written since it began
-            view.users += 1
-            return view
-
-    def _open(self) -> View:
-        signature = signature_of(self._path)
-        with translated(self._path):
-            connection = connect_to_read(self._path)
-            connection.execute("PRAGMA query_only=ON")
-            # There may be many of them, and the operating system keeps pages for all.
-            connection.execute("PRAGMA cache_size=-4000")
-            return View(self._path, connection, signature)
-
-    def _release(self, view: View) -> None:
-        with self._lock:
-            view.users -= 1
-            if view.users:
-                return
-            if view is self._alone:
-                self._alone = None
-            view.end()
-            if self._closed or self._resting or view.passing or len(self._idle) >= _IDLE:
-                view.close()
-            else:
-                self._idle.append(view)
-
-    def rest(self) -> None:
-        """Close the idle connections now; those that come back are kept once more are begun."""
-        with self._lock:
-            self._resting = True
-            while self._idle:
-                self._idle.pop().close()
-
-    def close(self) -> None:
-        """Close the idle connections now and the others when they come back."""
-        self._closed = True
-        while self._idle:
-            self._idle.pop().close()

@@ -8,12 +8,12 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from rag_engine.adapters.sqlite.connection import Readers, View
 from rag_engine.adapters.sqlite.edits import active_edit_of
 from rag_engine.adapters.sqlite.evidence import found_in
 from rag_engine.adapters.sqlite.functions import checksum, damaged
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import chunk_of, document_of, id_list, version_of
+from rag_engine.adapters.sqlite.views import Readers, View
 from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.ids import entity_id
 from rag_engine.core.models import Document

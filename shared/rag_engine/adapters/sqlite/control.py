@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from rag_engine.adapters.sqlite.connection import (
     Original,
-    Readers,
     Writer,
     connect,
     connect_to_read,
@@ -39,6 +38,7 @@ from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.queue import SqliteQueue
 from rag_engine.adapters.sqlite.rows import key_of, pack, row_of_key
 from rag_engine.adapters.sqlite.store import SqliteStore
+from rag_engine.adapters.sqlite.views import Readers
 from rag_engine.core.keys import Key
 from rag_engine.core.names import NORMALISER_VERSION
 from rag_engine.core.submissions import check_workspace
@@ -56,6 +56,10 @@ from rag_engine.ports.storage import Workspace
 
 _READERS: Final = 4
 """Reader threads of the process: SQLite and numpy let go of the interpreter while they work."""
+
+_ANSWERING: Final = 2
+"""Threads for work of many steps (`Reader.beside`). Two answer more questions a second than one; four
+answer fewer, for they wait for the interpreter instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,7 @@ class SqliteControl:
         self._dimensions = dimensions
         self._clock = clock
         self._executor = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
+        self._answering = ThreadPoolExecutor(_ANSWERING, thread_name_prefix="sqlite-answers")
         self._listing = data_dir / "control.sqlite"
         self.idempotency = SqliteIdempotency(self._listing, self._path, clock)
         self._presence = Presence(data_dir / "workers")
@@ -240,6 +245,7 @@ class SqliteControl:
             self._opened.clear()
             await asyncio.to_thread(self._handles.close)
             await asyncio.to_thread(self._presence.close)
+            await asyncio.to_thread(self._answering.shutdown)
             await asyncio.to_thread(self._executor.shutdown)
 
     async def _listed(self, sql: str, *parameters: object) -> list[Any]:
@@ -342,7 +348,7 @@ class SqliteControl:
         path = self._path(number)
         original, handle = Original(path), self._handles.handle()
         writer = Writer(path, original, handle)
-        readers = Readers(path, original, handle, self._executor)
+        readers = Readers(path, original, handle, self._executor, self._answering)
         try:
             if not await readers.run(lambda: self._is_ready(path, name)):
                 await writer.run(lambda connection: self._prepare(connection, path, name))

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from rag_engine.adapters.sqlite.connection import View
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import assertion_of, extraction_of, id_list, mention_of
+from rag_engine.adapters.sqlite.views import View
 from rag_engine.core.models import Extraction
 from rag_engine.core.names import entity_key
 

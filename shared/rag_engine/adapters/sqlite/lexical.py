@@ -13,9 +13,9 @@ from functools import partial
 
 import numpy as np
 
-from rag_engine.adapters.sqlite.connection import View
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.resident import Resident, Rows
+from rag_engine.adapters.sqlite.views import View
 from rag_engine.core import bm25
 from rag_engine.core.bm25 import Statistics
 from rag_engine.core.vectors import Mask, best

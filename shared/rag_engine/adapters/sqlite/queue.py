@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from rag_engine.adapters.sqlite.connection import Readers, View, Writer
+from rag_engine.adapters.sqlite.connection import Writer
 from rag_engine.adapters.sqlite.leases import StoredVersion, find_version, held
 from rag_engine.adapters.sqlite.presence import Presence
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.rows import id_list, pack, pack_metadata, pack_usage, version_of
+from rag_engine.adapters.sqlite.views import Readers, View
 from rag_engine.core.jobs import Decision
 from rag_engine.core.listing import VersionSort
 from rag_engine.core.models import UNFINISHED, Stage, Submission, Usage, Version, VersionStatus

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import copy_context
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 
-from rag_engine.adapters.sqlite.connection import LOAD_SECONDS, Readers, View
 from rag_engine.adapters.sqlite.edits import active_edit_of, edits_about
 from rag_engine.adapters.sqlite.evidence import found_in
 from rag_engine.adapters.sqlite.filters import compile_filter
@@ -23,6 +23,7 @@ from rag_engine.adapters.sqlite.rows import (
     id_list,
     mention_of,
 )
+from rag_engine.adapters.sqlite.views import LOAD_SECONDS, View
 from rag_engine.core.bm25 import Statistics
 from rag_engine.core.edits import ActiveEdit
 from rag_engine.core.evidence import SELECTED, majority, relation_of, selected
@@ -53,6 +54,7 @@ from rag_engine.ports.storage import (
     Hits,
     Ids,
     NodeKind,
+    Reader,
     Stats,
     Vectors,
 )
@@ -73,6 +75,21 @@ _LISTED: Final = {
 }
 
 
+def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that waits for nothing to its end, without an event loop.
+
+    Raises:
+        RuntimeError: It waits.
+    """
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    work.close()
+    raise RuntimeError("Work beside the data waits for something else. Wait before or after it.")
+
+
 def _first(order: Order) -> tuple[object, object]:
     """The place before all others."""
     if order.descending:
@@ -80,14 +97,34 @@ def _first(order: Order) -> tuple[object, object]:
     return "" if order.by in (Sort.ID, Sort.TITLE) else -math.inf, ""
 
 
-class SqliteReader:
-    """A `Reader` over one read transaction and the vectors as of its write counter."""
+class Run(Protocol):
+    """Runs work where it may block."""
 
-    def __init__(self, readers: Readers, view: View, residents: Residents) -> None:
-        self._readers = readers
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Run it; await what comes of it."""
+        ...
+
+
+async def _at_once(work: Callable[[], T], /) -> T:
+    return work()
+
+
+class SqliteReader:
+    """A `Reader` over one read transaction and the vectors as of its write counter.
+
+    Args:
+        run: Runs what reads.
+        answer: Runs work of many steps.
+        view: The read transaction.
+        residents: The vectors.
+    """
+
+    def __init__(self, run: Run, answer: Run, view: View, residents: Residents) -> None:
+        self._thread = run
+        self._answer = answer
         self._view = view
         self._residents = residents
-        self._counter = int(str(view.rows(SQL["meta"], "counter")[0][0]))
+        self._counter = view.counter
         self._documents_by_id = Lookup(self._find_documents, most=SEEN)
         self._chunks_by_id = Lookup(self._find_chunks, most=SEEN)
 
@@ -100,6 +137,17 @@ class SqliteReader:
     def exact(self) -> bool:
         """See `Reader.exact`."""
         return True
+
+    async def beside(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        """See `Reader.beside`: all of it on one thread, instead of to and fro for each step."""
+        context = copy_context()
+        here = SqliteReader(_at_once, _at_once, self._view, self._residents)
+
+        def whole() -> T:
+            with self._view.held(self._counter):
+                return context.run(_finished, work(here))
+
+        return await self._answer(whole)
 
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         """See `Reader.documents`."""
@@ -255,7 +303,11 @@ class SqliteReader:
     # What follows runs on a reader thread.
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await self._readers.run(work)
+        def held() -> T:
+            with self._view.held(self._counter):
+                return work()
+
+        return await self._thread(held)
 
     async def _rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         return await self._run(lambda: self._view.rows(sql, *parameters))

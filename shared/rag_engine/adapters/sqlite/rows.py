@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from rag_engine.core.ids import ChunkId
@@ -121,8 +122,13 @@ def chunk_of(row: Row) -> Chunk:
         end=row[6],
         tokens=row[7],
         pages=None if row[8] is None else (row[8], row[9]),
-        heading_path=tuple(json.loads(row[10])),
+        heading_path=_headings(row[10]),
     )
+
+
+@lru_cache(maxsize=1024)  # a document's passages share them
+def _headings(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def pack_chunk(chunk: Chunk) -> str:

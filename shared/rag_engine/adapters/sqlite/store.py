@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from rag_engine.adapters.sqlite.connection import Readers, Writer
+from rag_engine.adapters.sqlite.connection import Writer
 from rag_engine.adapters.sqlite.contents import SqliteContents
 from rag_engine.adapters.sqlite.edits import (
     Editor,
@@ -32,6 +32,7 @@ from rag_engine.adapters.sqlite.rows import (
     pack_usage,
     staged_chunk_of,
 )
+from rag_engine.adapters.sqlite.views import Readers
 from rag_engine.core.edits import Edit
 from rag_engine.core.evidence import canonical
 from rag_engine.core.filters import fields_of, values_of
@@ -63,9 +64,7 @@ class SqliteStore:
     async def snapshot(self) -> AsyncIterator[Reader]:
         """See `Store.snapshot`."""
         async with self._readers.view() as view:
-            yield await self._readers.run(
-                lambda: SqliteReader(self._readers, view, self._residents)
-            )
+            yield SqliteReader(self._readers.run, self._readers.answer, view, self._residents)
 
     @asynccontextmanager
     async def contents(self) -> AsyncIterator[Contents]:
