@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import places
+from rag_engine.adapters.models.fake import HashEmbedder
 from rag_engine.adapters.neo4j import Neo4jControl, arrivals, connection, indexing, outdated
 from rag_engine.adapters.neo4j.connection import Connection
 from rag_engine.adapters.neo4j.migrations import LATEST, migrate
@@ -23,6 +24,7 @@ from rag_engine.adapters.neo4j.store import Neo4jStore
 from rag_engine.core.edits import Alias
 from rag_engine.core.models import Extraction, Mention, Stage
 from rag_engine.errors import ConfigurationError, StoreTooNew, StoreUnavailable
+from rag_engine.retrieval.retrieve import retrieve
 from rag_engine.settings import load
 from rag_engine.testing.drafts import (
     DIMENSIONS,
@@ -145,6 +147,31 @@ async def test_a_document_and_a_question_cost_a_bounded_number_of_round_trips(
     print(names)
     assert len(names) <= 8
     assert (names.count("chunk_records"), names.count("version_records")) == (1, 1)
+
+
+async def test_the_first_question_after_a_write_costs_a_bounded_number_of_round_trips(
+    opening: Callable[..., Neo4jControl], sent: Sent
+) -> None:
+    workspace, other = [await opening().open("default", create=True) for _ in range(2)]
+    embedder = HashEmbedder(dimensions=DIMENSIONS)
+
+    async def ask() -> list[str]:
+        sent.taken()
+        async with workspace.store.snapshot() as reader:
+            found = await retrieve(reader, "Who met Ann?", k=9, filter=None, embedder=embedder)
+        assert found.chunks
+        return sent.taken()
+
+    await ingest(workspace, mentioning("first", "Ann"))
+    await ask()
+    for number in range(3):  # by this process, and by another
+        for writer in (workspace, other):
+            met = Passage(text="Ann met", extraction=told("Ann", f"B{number}"))
+            await ingest(writer, Draft(id=f"{number} {writer is other}", passages=(met,)))
+            names = await ask()
+            print(names)
+            assert len(names) <= 8
+    assert len(await ask()) <= 3
 
 
 # Old views

@@ -302,12 +302,12 @@ class Residents:
 
     async def now(self) -> Resident:
         """The newest state."""
-        counter = (await self._state()).counter
+        state = await self._state()
         for _ in range(_ATTEMPTS):
-            if counter in self._states:
-                return self._states[counter]
-            found = await self._read_together()
-            if found.state.counter >= counter:
+            if state.counter in self._states:
+                return self._states[state.counter]
+            found = await self._read_together(state)
+            if found.state.counter >= state.counter:
                 return found
         raise _overrun()
 
@@ -317,24 +317,23 @@ class Residents:
             self._reading.cancel()
             await asyncio.wait([self._reading])
 
-    async def _read_together(self) -> Resident:
-        """A state as of some moment since it began to be read, which all who wait for one share.
+    async def _read_together(self, state: State) -> Resident:
+        """This state or a newer one, or one that was being read already: all who wait share it.
 
         It goes on when all of them have given up: a large workspace takes longer than a question
         may, and whoever asks next would begin anew.
         """
         reading = self._reading
         if reading is None or reading.done():
-            reading = self._reading = asyncio.create_task(self._read())
+            reading = self._reading = asyncio.create_task(self._read(state))
             reading.add_done_callback(_heard)
         await asyncio.wait([reading])
         if reading.cancelled():
             raise StoreUnavailable("The store was closed while it was read. Open it again.")
         return reading.result()
 
-    async def _read(self) -> Resident:
+    async def _read(self, state: State) -> Resident:
         for _ in range(_ATTEMPTS):
-            state = await self._state()
             found = await self._followed(self._base(state), state)
             if found is not None and self._has_outgrown(found):
                 found = await self._followed(Resident.empty(self._dimensions), state)
@@ -343,6 +342,7 @@ class Residents:
             if found is not None:
                 self._keep(found)
                 return found
+            state = await self._state()
         raise _overrun()
 
     def _has_outgrown(self, found: Resident) -> bool:
