@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from engines import put
+from rag_engine import exposition
 from rag_engine.access import Access
 from rag_engine.adapters.models.fake import ScriptedChat
 from rag_engine.adapters.models.middleware import MeasuredChat
@@ -125,10 +126,14 @@ async def test_the_store_is_not_asked_for_every_look(
         return await workspaces(self)  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(engine.control), "workspaces", counted)
+    monkeypatch.setattr(exposition, "_FRESH_SECONDS", 600.0)
     async with asking(engine) as client:
         for _ in range(5):
             await scraped(client)
-    assert asked == 1
+        assert asked == 1
+        monkeypatch.setattr(exposition, "_FRESH_SECONDS", 0.0)
+        await scraped(client)
+        assert asked == 2
 
 
 async def test_without_a_store_the_rest_is_told(engine: Engine) -> None:
