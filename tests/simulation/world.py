@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyes import MemoryEyes, SqliteEyes
-from oracle import Oracle, read
+from oracle import Broken, Oracle, read
 from queue_model import Call
 from texts import EMBEDDER, SIZES, SLOW, NameExtractor, PlainParser
 from watched import WatchedControl
@@ -222,7 +222,8 @@ async def _replay(twin: Workspace, document: Any, text: str, pipeline: Pipeline)
     await twin.queue.accept(wanted)
     job = await twin.queue.claim("twin", 1e6)
     assert job is not None
-    assert job.version.number == document.version
+    if job.version.number != document.version:
+        raise Broken(f"the newest wish for {document.id!r} is not the one that is claimed")
     await pipeline.run(twin, job, lambda version, stage: None)
 
 
