@@ -6,6 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
@@ -142,12 +143,7 @@ class SqliteReader:
         """See `Reader.beside`: all of it on one thread, instead of to and fro for each step."""
         context = copy_context()
         here = SqliteReader(_at_once, _at_once, self._view, self._residents)
-
-        def whole() -> T:
-            with self._view.held(self._counter):
-                return context.run(_finished, work(here))
-
-        return await self._answer(whole)
+        return await self._answer(partial(self._held, lambda: context.run(_finished, work(here))))
 
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         """See `Reader.documents`."""
@@ -303,11 +299,11 @@ class SqliteReader:
     # What follows runs on a reader thread.
 
     async def _run(self, work: Callable[[], T]) -> T:
-        def held() -> T:
-            with self._view.held(self._counter):
-                return work()
+        return await self._thread(partial(self._held, work))
 
-        return await self._thread(held)
+    def _held(self, work: Callable[[], T]) -> T:
+        with self._view.held(self._counter):
+            return work()
 
     async def _rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         return await self._run(lambda: self._view.rows(sql, *parameters))

@@ -241,7 +241,7 @@ class Readers:
                 return
             if view is self._alone:
                 self._alone = None
-            view.end()
+                view.end()
             if self._closed or self._resting or view.passing or len(self._idle) >= _IDLE:
                 view.close()
             else:
