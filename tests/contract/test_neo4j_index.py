@@ -216,7 +216,7 @@ async def asked(
 
 
 WAITING = "MATCH (c:Marked_w1) RETURN c.text AS text"
-FOUND = """CALL db.index.vector.queryNodes('rag_chunks_w1', 10, [1, 0, 0, 0, 0, 0, 0, 0])
+FOUND = """CALL db.index.vector.queryNodes('rag_chunks_w1', 10, [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
 YIELD node RETURN node.text AS text"""
 SPOKEN = (
     "CALL db.index.fulltext.queryNodes('rag_words_w1', 'text') YIELD node RETURN node.text AS text"
