@@ -219,12 +219,12 @@ BREAKS = (
     Break(
         promise="honest",
         says="what cannot be read is left out of what is found",
-        file="shared/rag_engine/retrieval/retrieve.py",
-        old="    chunks = await reader.beside(look)\n",
-        new="    try:\n"
-        "        chunks = await reader.beside(look)\n"
-        "    except Exception:\n"
-        "        chunks = []\n",
+        file="shared/rag_engine/engine.py",
+        old="        retrieved = await opened.store.look(look)\n",
+        new="        try:\n"
+        "            retrieved = await opened.store.look(look)\n"
+        "        except Exception:\n"
+        "            retrieved = Retrieved(chunks=[])\n",
     ),
     Break(
         promise="honest",

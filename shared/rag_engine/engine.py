@@ -63,7 +63,7 @@ from rag_engine.retrieval.neighbourhood import (
     neighbourhood,
 )
 from rag_engine.retrieval.relations import Connection, JoinedPage, connection, relation_page
-from rag_engine.retrieval.retrieve import retrieve
+from rag_engine.retrieval.retrieve import Retrieved, ask, retrieve
 from rag_engine.telemetry import metrics
 
 _WAIT_SECONDS = 0.2
@@ -332,16 +332,14 @@ class Engine:
         began = time.perf_counter()
         opened = await self.control.open(question.workspace)
         budget = question.budget or self.budget
-        async with opened.store.snapshot() as reader:
-            retrieved = await retrieve(
-                reader,
-                question.text,
-                k=2 * budget.passages,
-                filter=await _checked(reader, question.filter),
-                embedder=self.pipeline.embedder,
-                mode=question.mode,
-            )
-            context = assemble(retrieved.chunks, budget=budget)
+        asked = await ask(question.text, embedder=self.pipeline.embedder, mode=question.mode)
+
+        async def look(reader: Reader) -> Retrieved:
+            seen = await _checked(reader, question.filter)
+            return await retrieve(reader, asked, k=2 * budget.passages, filter=seen)
+
+        retrieved = await opened.store.look(look)
+        context = assemble(retrieved.chunks, budget=budget)
         timings = {"search": time.perf_counter() - began}
         metrics.QUESTIONS.labels(question.mode, "search").observe(timings["search"])
         return Found(context=context, warnings=retrieved.warnings, timings=timings)

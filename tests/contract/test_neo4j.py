@@ -24,6 +24,7 @@ from rag_engine.adapters.neo4j.store import Neo4jStore
 from rag_engine.core.edits import Alias
 from rag_engine.core.models import Extraction, Mention, Stage
 from rag_engine.errors import ConfigurationError, StoreTooNew, StoreUnavailable
+from rag_engine.retrieval.retrieve import ask as look_for
 from rag_engine.retrieval.retrieve import retrieve
 from rag_engine.settings import load
 from rag_engine.testing.drafts import (
@@ -157,8 +158,9 @@ async def test_the_first_question_after_a_write_costs_a_bounded_number_of_round_
 
     async def ask() -> list[str]:
         sent.taken()
+        asked = await look_for("Who met Ann?", embedder=embedder)
         async with workspace.store.snapshot() as reader:
-            found = await retrieve(reader, "Who met Ann?", k=9, filter=None, embedder=embedder)
+            found = await retrieve(reader, asked, k=9, filter=None)
         assert found.chunks
         return sent.taken()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import places
+from rag_engine.adapters.sqlite import views
 from rag_engine.adapters.sqlite.connection import READ_SECONDS
 from rag_engine.adapters.sqlite.views import Readers, View
 from rag_engine.errors import StoreUnavailable
@@ -29,14 +30,18 @@ LONG = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 300
 class Asked:
     """A statement on a reader thread, and what became of it."""
 
-    def __init__(self, readers: Readers, sql: str, *, for_all: bool) -> None:
+    def __init__(self, readers: Readers, sql: str, *, for_all: bool, look: bool = False) -> None:
         self._readers = readers
         self._sql = sql
         self._for_all = for_all
+        self._look = look
         self.begun, self.ended = threading.Event(), threading.Event()
         self.outcome: object = None
 
     async def ask(self) -> None:
+        if self._look:
+            await self._readers.look(self._read)
+            return
         async with self._readers.view() as view:
             await self._readers.run(lambda: self._read(view))
 
@@ -72,42 +77,70 @@ async def _given_up(asked: Asked) -> None:
     asking.cancel()
     await asyncio.wait([asking], timeout=READ_SECONDS / 2)
     assert asking.cancelled()
-    assert asked.ended.is_set()
+    assert await asyncio.to_thread(asked.ended.wait, READ_SECONDS / 2)
 
 
-async def test_a_statement_whose_reader_has_gone_is_stopped(readers: Readers) -> None:
-    asked = Asked(readers, ENDLESS, for_all=False)
+@pytest.mark.parametrize("look", [False, True])
+async def test_a_statement_whose_reader_has_gone_is_stopped(readers: Readers, look: bool) -> None:
+    asked = Asked(readers, ENDLESS, for_all=False, look=look)
     await _given_up(asked)
     assert isinstance(asked.outcome, StoreUnavailable)
 
 
-async def test_what_is_read_for_all_is_read_to_its_end(readers: Readers) -> None:
-    asked = Asked(readers, LONG, for_all=True)
+@pytest.mark.parametrize("look", [False, True])
+async def test_what_is_read_for_all_is_read_to_its_end(readers: Readers, look: bool) -> None:
+    asked = Asked(readers, LONG, for_all=True, look=look)
     await _given_up(asked)
     assert asked.outcome == 300_000
 
 
-async def test_a_view_does_not_end_under_work_that_was_left_behind(workspace: Workspace) -> None:
+@pytest.mark.parametrize("look", [False, True])
+async def test_a_view_does_not_end_under_work_that_was_left_behind(
+    workspace: Workspace, look: bool
+) -> None:
     """Or it would read what was written since, and take it for what it was to read."""
-    begun, going_on = threading.Event(), threading.Event()
+    begun, going_on, ended = threading.Event(), threading.Event(), threading.Event()
     seen: list[object] = []
 
-    async def slow(reader: Reader) -> None:
+    def slow(view: View) -> None:
         begun.set()
         going_on.wait()
-        seen.append([one.id for one in (await reader.list_documents()).documents])
+        seen.extend(view.rows("SELECT value FROM meta WHERE key = 'documents'"))
+        ended.set()
 
     async def ask() -> None:
+        if look:
+            await workspace.store._readers.look(slow)  # type: ignore[attr-defined]
+            return
         async with workspace.store.snapshot() as reader:
-            await reader.beside(slow)
+            await reader._run(lambda: slow(reader._view))  # type: ignore[attr-defined]
 
     asking = asyncio.create_task(ask())
     await asyncio.to_thread(begun.wait)
     asking.cancel()
+    await asyncio.sleep(0.05)  # its view would be given back meanwhile
     await ingest(workspace, A)
     going_on.set()
     await asyncio.wait([asking])
-    assert seen == [[]]
+    assert await asyncio.to_thread(ended.wait, READ_SECONDS)
+    assert seen == []  # no document was there
+
+
+async def test_who_gives_up_too_late_stops_nobody_who_has_the_view_next(readers: Readers) -> None:
+    look = views._Look()
+    async with readers.view() as view:
+        with look.at(view):
+            pass
+        look.give_up()
+        assert await asyncio.to_thread(view.rows, LONG) == [(300_000,)]
+
+
+async def test_who_has_gone_before_the_view_begins_reads_nothing_long(readers: Readers) -> None:
+    look = views._Look()
+    look.give_up()
+    async with readers.view() as view:
+        with look.at(view), pytest.raises(StoreUnavailable):
+            await asyncio.to_thread(view.rows, LONG)
 
 
 async def test_work_that_begins_when_its_view_has_ended_reads_nothing(
@@ -125,10 +158,9 @@ async def test_work_that_begins_when_its_view_has_ended_reads_nothing(
         assert (await now.stats()).documents == 1
 
 
-async def test_work_beside_the_data_waits_for_nothing_else(workspace: Workspace) -> None:
+async def test_who_looks_waits_for_nothing_else(workspace: Workspace) -> None:
     async def wait(_: Reader) -> None:
         await asyncio.sleep(0)
 
-    async with workspace.store.snapshot() as reader:
-        with pytest.raises(RuntimeError, match="waits for something else"):
-            await reader.beside(wait)
+    with pytest.raises(RuntimeError, match="waits for something else"):
+        await workspace.store.look(wait)

@@ -127,15 +127,6 @@ class Reader(Protocol):
         """Whether dense search looks at every visible node, as it does up to a size that is set."""
         ...
 
-    async def beside(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
-        """Do work of many steps where reading costs least.
-
-        Args:
-            work: Reads from the reader it is given, which shows this view, and awaits nothing else.
-                It may run on another thread, where no event loop runs.
-        """
-        ...
-
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         """Documents by id."""
         ...
@@ -385,6 +376,15 @@ class Store(Protocol):
 
     def snapshot(self) -> AbstractAsyncContextManager[Reader]:
         """Open a consistent view; close it by leaving the context."""
+        ...
+
+    async def look(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        """Open a consistent view, do work of many steps in it where reading costs least, close it.
+
+        Args:
+            work: Reads from the view that it is given, and awaits nothing else. It may run on
+                another thread, where no event loop runs.
+        """
         ...
 
     def contents(self) -> AbstractAsyncContextManager[Contents]:

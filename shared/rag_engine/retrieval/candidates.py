@@ -48,7 +48,7 @@ async def candidates(
 async def _both(
     one: Callable[[], Coroutine[Any, Any, Hits]], other: Callable[[], Coroutine[Any, Any, Hits]]
 ) -> tuple[Hits, Hits]:
-    """Wait for two: at the same time in an event loop, one after the other beside the data."""
+    """Wait for two: at the same time in an event loop, one after the other where there is none."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,8 +1,8 @@
 """A question to ranked chunks, within one view of the store.
 
-question -> plan -> candidates -> expand -> rank. Everything is read through one `Reader`, so that
-nothing mixes two versions of a document, and with the filter, so that nothing outside it shapes the
-result except the word statistics of the workspace.
+question -> plan -> candidates -> expand -> rank. Planning needs no view; after it everything is read
+through one `Reader`, so that nothing mixes two versions of a document, and with the filter, so that
+nothing outside it shapes the result except the word statistics of the workspace.
 """
 
 from __future__ import annotations
@@ -31,6 +31,19 @@ APPROXIMATE: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question as it is looked for.
+
+    Attributes:
+        plan: What to look for.
+        vector: The question's, shape `(dimensions,)`; zeros unless `plan.dense`.
+    """
+
+    plan: Plan
+    vector: Vectors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieved:
     """What was found.
 
@@ -43,16 +56,8 @@ class Retrieved:
     warnings: tuple[str, ...] = ()
 
 
-async def retrieve(
-    reader: Reader,
-    question: str,
-    *,
-    k: int,
-    filter: Filter | None,
-    embedder: Embedder,
-    mode: str = "graph",
-) -> Retrieved:
-    """The `k` chunks that fit a question best.
+async def ask(question: str, *, embedder: Embedder, mode: str = "graph") -> Asked:
+    """Plan a question and embed it, which needs no view of the store.
 
     Raises:
         InvalidRequest: There is no such mode.
@@ -61,15 +66,16 @@ async def retrieve(
     vector = np.zeros(embedder.dimensions, dtype=np.float32)
     if asked.dense:
         [vector] = await embedder.embed([_fitting(question, embedder)], "query")
+    return Asked(plan=asked, vector=vector)
 
-    async def look(near: Reader) -> list[RankedChunk]:
-        return await ranked(near, await search(near, asked, vector, k=k, filter=filter))
 
-    chunks = await reader.beside(look)
-    warnings = asked.warnings
-    if asked.dense and not reader.exact:
+async def retrieve(reader: Reader, asked: Asked, *, k: int, filter: Filter | None) -> Retrieved:
+    """The `k` chunks that fit a question best, with their documents."""
+    hits = await search(reader, asked.plan, asked.vector, k=k, filter=filter)
+    warnings = asked.plan.warnings
+    if asked.plan.dense and not reader.exact:
         warnings = (*warnings, APPROXIMATE)
-    return Retrieved(chunks=chunks, warnings=warnings)
+    return Retrieved(chunks=await ranked(reader, hits), warnings=warnings)
 
 
 async def search(

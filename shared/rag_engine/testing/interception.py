@@ -47,7 +47,7 @@ _OPENED: Final[Mapping[str, str]] = MappingProxyType(
 )
 """The ports that contexts open."""
 
-_WITHIN: Final = "reader.beside"
+_LOOK: Final = "store.look"
 """The call whose work makes calls of its own."""
 
 _HELD: Final[Mapping[str, str]] = MappingProxyType({"control.idempotency": "idempotency"})
@@ -103,8 +103,8 @@ class _Intercepted:
             return intercepted(_HELD[call], method, self._interceptor)
         if not inspect.isfunction(declared):
             return method
-        if call == _WITHIN:
-            method = self._given
+        if call == _LOOK:
+            method = self._look
         if inspect.iscoroutinefunction(declared):
             return self._coroutine(call, method)
         if _returns(declared, "AbstractAsyncContextManager"):
@@ -121,9 +121,10 @@ class _Intercepted:
 
         return run
 
-    async def _given(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
-        """Work beside the data, which reads through this wrapper: an interceptor may wait."""
-        return await work(self)
+    async def _look(self, work: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
+        """Work in a view, which reads through wrappers, too: an interceptor may wait."""
+        async with self.snapshot() as reader:
+            return await work(reader)
 
     def _context(self, call: str, method: Callable[..., Any]) -> Callable[..., Any]:
         @asynccontextmanager

@@ -434,22 +434,20 @@ class StoreContract:
             await workspace.store.delete(["a"])
             assert differences(before, await observe(old)) == []
 
-    async def test_work_beside_the_data_reads_the_same_view(self, workspace: Workspace) -> None:
-        await ingest(workspace, A, B)
-        async with workspace.store.snapshot() as reader:
-            before = await observe(reader)
-            await ingest(workspace, A2)
-            assert differences(before, await reader.beside(observe)) == []
+    async def test_a_look_shows_what_a_view_shows(self, workspace: Workspace) -> None:
+        for draft in (A, B, A2):
+            await ingest(workspace, draft)
+            assert differences(await observed(workspace), await workspace.store.look(observe)) == []
 
-    async def test_what_goes_wrong_beside_the_data_goes_wrong(self, workspace: Workspace) -> None:
+    async def test_what_goes_wrong_in_a_look_goes_wrong(self, workspace: Workspace) -> None:
         async def fail(reader: Reader) -> None:
             await reader.stats()
             raise Conflict("Somebody has it.")
 
-        async with workspace.store.snapshot() as reader:
-            with pytest.raises(Conflict, match="Somebody has it"):
-                await reader.beside(fail)
-            assert (await reader.stats()).documents == 0
+        await ingest(workspace, A)
+        with pytest.raises(Conflict, match="Somebody has it"):
+            await workspace.store.look(fail)
+        assert differences(await observed(workspace), await workspace.store.look(observe)) == []
 
     async def test_equal_counters_mean_equal_content(self, workspace: Workspace) -> None:
         counters = []

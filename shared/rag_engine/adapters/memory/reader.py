@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,16 +32,14 @@ from rag_engine.ports.storage import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rag_engine.adapters.memory.tables import Tables
     from rag_engine.core.edits import ActiveEdit
     from rag_engine.core.filters import Filter
     from rag_engine.core.ids import ChunkId
     from rag_engine.core.models import Assertion, Chunk, Document
-    from rag_engine.ports.storage import ChunkEvidence, Ids, NodeKind, Reader, Vectors
-
-T = TypeVar("T")
+    from rag_engine.ports.storage import ChunkEvidence, Ids, NodeKind, Vectors
 
 _SELECTED = 8
 
@@ -70,10 +68,6 @@ class MemoryReader:
     def exact(self) -> bool:
         """See `Reader.exact`."""
         return True
-
-    async def beside(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
-        """See `Reader.beside`."""
-        return await work(self)
 
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         return [self._tables.documents.get(id) for id in ids]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,13 +18,15 @@ from rag_engine.core.vectors import canonical
 from rag_engine.errors import InvalidRequest, ModelMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from rag_engine.adapters.memory.tables import Tables, VersionKey
     from rag_engine.core.edits import Edit
     from rag_engine.core.models import Usage, Version
     from rag_engine.ports.queue import Lease
     from rag_engine.ports.storage import ChunkEvidence, Contents, Reader, Vectors
+
+T = TypeVar("T")
 
 
 class MemoryStore:
@@ -45,6 +47,11 @@ class MemoryStore:
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Reader]:
         yield MemoryReader(self._tables.copy())
+
+    async def look(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        """See `Store.look`."""
+        async with self.snapshot() as reader:
+            return await work(reader)
 
     @asynccontextmanager
     async def contents(self) -> AsyncIterator[Contents]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 
@@ -54,12 +54,9 @@ from rag_engine.ports.storage import (
     Hits,
     Ids,
     NodeKind,
-    Reader,
     Stats,
     Vectors,
 )
-
-T = TypeVar("T")
 
 _AT_A_TIME: Final = 2_000
 """Chunks whose evidence one statement reads where that of many is added up."""
@@ -102,10 +99,6 @@ class Neo4jReader:
     def exact(self) -> bool:
         """See `Reader.exact`."""
         return self._resident.exact
-
-    async def beside(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
-        """See `Reader.beside`."""
-        return await work(self)
 
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         """See `Reader.documents`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -106,6 +106,11 @@ class Neo4jStore:
         """See `Store.snapshot`."""
         resident = await self._residents.now()
         yield Neo4jReader(self._connection, self._workspace, resident, self._matches, self._orders)
+
+    async def look(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        """See `Store.look`."""
+        async with self.snapshot() as reader:
+            return await work(reader)
 
     @asynccontextmanager
     async def contents(self) -> AsyncIterator[Contents]:

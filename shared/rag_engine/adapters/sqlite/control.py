@@ -58,7 +58,7 @@ _READERS: Final = 4
 """Reader threads of the process: SQLite and numpy let go of the interpreter while they work."""
 
 _ANSWERING: Final = 2
-"""Threads for work of many steps (`Reader.beside`). Two answer more questions a second than one; four
+"""Threads for work of many steps (`Store.look`). Two answer more questions a second than one; four
 answer fewer, for they wait for the interpreter instead."""
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextvars import copy_context
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
@@ -55,7 +54,6 @@ from rag_engine.ports.storage import (
     Hits,
     Ids,
     NodeKind,
-    Reader,
     Stats,
     Vectors,
 )
@@ -76,21 +74,6 @@ _LISTED: Final = {
 }
 
 
-def _finished(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that waits for nothing to its end, without an event loop.
-
-    Raises:
-        RuntimeError: It waits.
-    """
-    try:
-        work.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    work.close()
-    raise RuntimeError("Work beside the data waits for something else. Wait before or after it.")
-
-
 def _first(order: Order) -> tuple[object, object]:
     """The place before all others."""
     if order.descending:
@@ -106,23 +89,17 @@ class Run(Protocol):
         ...
 
 
-async def _at_once(work: Callable[[], T], /) -> T:
-    return work()
-
-
 class SqliteReader:
     """A `Reader` over one read transaction and the vectors as of its write counter.
 
     Args:
         run: Runs what reads.
-        answer: Runs work of many steps.
         view: The read transaction.
         residents: The vectors.
     """
 
-    def __init__(self, run: Run, answer: Run, view: View, residents: Residents) -> None:
+    def __init__(self, run: Run, view: View, residents: Residents) -> None:
         self._thread = run
-        self._answer = answer
         self._view = view
         self._residents = residents
         self._counter = view.counter
@@ -138,12 +115,6 @@ class SqliteReader:
     def exact(self) -> bool:
         """See `Reader.exact`."""
         return True
-
-    async def beside(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
-        """See `Reader.beside`: all of it on one thread, instead of to and fro for each step."""
-        context = copy_context()
-        here = SqliteReader(_at_once, _at_once, self._view, self._residents)
-        return await self._answer(partial(self._held, lambda: context.run(_finished, work(here))))
 
     async def documents(self, ids: Sequence[str]) -> list[Document | None]:
         """See `Reader.documents`."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from rag_engine.adapters.sqlite.connection import Writer
 from rag_engine.adapters.sqlite.contents import SqliteContents
@@ -32,7 +33,7 @@ from rag_engine.adapters.sqlite.rows import (
     pack_usage,
     staged_chunk_of,
 )
-from rag_engine.adapters.sqlite.views import Readers
+from rag_engine.adapters.sqlite.views import Readers, View
 from rag_engine.core.edits import Edit
 from rag_engine.core.evidence import canonical
 from rag_engine.core.filters import fields_of, values_of
@@ -43,6 +44,8 @@ from rag_engine.core.vectors import canonical as canonical_vectors
 from rag_engine.errors import LeaseLost, ModelMismatch
 from rag_engine.ports.queue import Lease
 from rag_engine.ports.storage import ChunkEvidence, Contents, Reader, Vectors
+
+T = TypeVar("T")
 
 _LOGGED: Final = 1_000
 """Writes whose removals are remembered for processes that hold an older state."""
@@ -64,7 +67,16 @@ class SqliteStore:
     async def snapshot(self) -> AsyncIterator[Reader]:
         """See `Store.snapshot`."""
         async with self._readers.view() as view:
-            yield SqliteReader(self._readers.run, self._readers.answer, view, self._residents)
+            yield SqliteReader(self._readers.run, view, self._residents)
+
+    async def look(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        """See `Store.look`: all of it on one thread, instead of to and fro for each step."""
+        context = copy_context()
+
+        def whole(view: View) -> T:
+            return context.run(_finished, work(SqliteReader(_at_once, view, self._residents)))
+
+        return await self._readers.look(whole)
 
     @asynccontextmanager
     async def contents(self) -> AsyncIterator[Contents]:
@@ -246,6 +258,25 @@ class SqliteStore:
         """See `Store.aclose`."""
         await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._readers.close)
+
+
+async def _at_once(work: Callable[[], T], /) -> T:
+    return work()
+
+
+def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that waits for nothing to its end, without an event loop.
+
+    Raises:
+        RuntimeError: It waits.
+    """
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    work.close()
+    raise RuntimeError("What looks at a view waits for something else. Wait before or after it.")
 
 
 def _staged(connection: sqlite3.Connection, row: int, version: Version) -> list[StagedChunk]:

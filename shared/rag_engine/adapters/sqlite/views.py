@@ -141,6 +141,35 @@ class View:
             self._connection.close()
 
 
+class _Look:
+    """Somebody who looks at a view on another thread, and may have gone before it begins."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._view: View | None = None
+        self._given_up = False
+
+    @contextmanager
+    def at(self, view: View) -> Iterator[None]:
+        """Look at a view for the time of the context."""
+        with self._lock:
+            self._view = view
+            if self._given_up:
+                view.give_up()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._view = None  # which is somebody else's next
+
+    def give_up(self) -> None:
+        """Stop what is read."""
+        with self._lock:
+            self._given_up = True
+            if self._view is not None:
+                self._view.give_up()
+
+
 class Readers:
     """Connections for reading, kept for the next one who needs one."""
 
@@ -167,9 +196,24 @@ class Readers:
         """Run `work` on a reader thread."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
-    async def answer(self, work: Callable[[], T]) -> T:
-        """Run `work` of many steps on one of the few threads for that."""
-        return await asyncio.get_running_loop().run_in_executor(self._answering, work)
+    async def look(self, work: Callable[[View], T]) -> T:
+        """Begin a read transaction, run `work` and end it, on one of the few threads for that."""
+        look = _Look()
+
+        def whole() -> T:
+            view = self._begin()
+            try:
+                with look.at(view):
+                    return work(view)
+            finally:
+                self._release(view)
+
+        async with self._handle.use():
+            try:
+                return await asyncio.get_running_loop().run_in_executor(self._answering, whole)
+            except asyncio.CancelledError:
+                look.give_up()
+                raise
 
     @asynccontextmanager
     async def view(self) -> AsyncIterator[View]:
