@@ -27,18 +27,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import english
-import httpx
-import numpy as np
 from footprint import resident_mb
 from generated import Corpus, Shape, fill
 from machine import machine
+from open_loop import Answer, Client, Request, Row, open_loop
 
 from rag_engine import build, load_settings
 
@@ -55,40 +53,14 @@ TIMES_SLOWER: Final = 2.0
 GROWTH: Final = 1.05
 """Targets: of a search, of what HTTP adds, under uploads, and of memory in the second half of a run."""
 
-Row = dict[str, Any]
-Request = Callable[[int], Awaitable[httpx.Response]]
-
-
-@dataclass(slots=True)
-class Answers:
-    """Milliseconds from when each request was due, and what went wrong."""
-
-    times: list[float] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    async def take(self, due: float, request: Awaitable[httpx.Response]) -> None:
-        """Wait for an answer."""
-        try:
-            response = await request
-        except httpx.HTTPError as error:
-            self.failures.append(repr(error))
-            return
-        self.times.append(1e3 * (time.perf_counter() - due))
-        if response.is_error:
-            self.failures.append(f"{response.status_code} {response.text[:200]}")
-
-    def row(self, what: str) -> Row:
-        """What was seen."""
-        p50, p95, p99 = np.percentile(self.times, [50, 95, 99]).tolist()
-        told = {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "most_ms": max(self.times)}
-        return {"what": what, "requests": len(self.times), **told, "failures": self.failures[:5]}
+_FORM: Final = {"Content-Type": "multipart/form-data; boundary=x"}
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
     """A server, and a client of it."""
 
-    client: httpx.AsyncClient
+    client: Client
     pid: int
 
     def memory(self) -> float:
@@ -117,13 +89,13 @@ def _process(folder: Path, *words: str) -> Iterator[tuple[str, int]]:
 @contextlib.asynccontextmanager
 async def serving(folder: Path, *words: str) -> AsyncIterator[Served]:
     """A server that has answered a question, so that it holds what it needs."""
-    limits = httpx.Limits(max_connections=None, keepalive_expiry=2.0)
     with _process(folder, *words) as (address, pid):
-        async with httpx.AsyncClient(base_url=address, limits=limits, timeout=60.0) as client:
+        async with Client(address) as client:
             served = Served(client, pid)
             questions = Questions()
             for number in range(20):
-                (await questions.ask(served, number)).raise_for_status()
+                if failure := (await questions.ask(served, number)).failure:
+                    raise RuntimeError(failure)
             yield served
 
 
@@ -141,30 +113,27 @@ class Questions:
             for _ in range(500)
         ]
 
-    async def ask(self, served: Served, number: int) -> httpx.Response:
+    async def ask(self, served: Served, number: int) -> Answer:
         """Search for what one of them asks for."""
         asked = {"question": self._texts[number % len(self._texts)], "mode": "graph"}
-        return await served.client.post("/api/v1/search", json=asked)
+        kind = {"Content-Type": "application/json"}
+        return await served.client.send("POST", "/api/v1/search", json.dumps(asked).encode(), kind)
 
 
-async def upload(served: Served, number: int) -> httpx.Response:
+async def upload(served: Served, number: int) -> Answer:
     """Send a short document."""
     met = f"{english.name(number)} met {english.name(number + 1)} about the {english.word(number)}."
     text = f"Note {number}\n\n" + 8 * f"{met} "
-    return await served.client.post(
-        "/api/v1/documents", files=[("files", (f"note-{number}.txt", text.encode()))]
-    )
+    body = b"".join(_form(f"note-{number}.txt", (text.encode(),)))
+    return await served.client.send("POST", "/api/v1/documents", body, _FORM)
 
 
-async def open_loop(request: Request, *, rate: float, seconds: float) -> Answers:
-    """Send requests when they are due."""
-    answers, began = Answers(), time.perf_counter()
-    async with asyncio.TaskGroup() as together:
-        for number in range(int(rate * seconds)):
-            due = began + number / rate
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            together.create_task(answers.take(due, request(number)))
-    return answers
+def _form(name: str, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """A file as a form sends it."""
+    head = f'Content-Disposition: form-data; name=files; filename="{name}"'
+    yield f"--x\r\n{head}\r\n\r\n".encode()
+    yield from blocks
+    yield b"\r\n--x--\r\n"
 
 
 async def own_share(served: Served) -> Row:
@@ -178,7 +147,7 @@ async def own_share(served: Served) -> Row:
 
 async def _spent(served: Served) -> float:
     """Seconds of all searches so far beyond those of the engine, as `/metrics` has them."""
-    told = (await served.client.get("/metrics")).text
+    told = (await served.client.send("GET", "/metrics")).body.decode()
 
     def seconds(of: str) -> float:
         return sum(float(one) for one in re.findall(rf"^{of} (\S+)$", told, re.MULTILINE))
@@ -210,9 +179,8 @@ async def memory_of(served: Served, request: Request, count: int, what: str) -> 
 
     async def some() -> None:
         for number in numbers:
-            response = await request(number)
-            if response.is_error:
-                failures.append(f"{response.status_code} {response.text[:200]}")
+            if failure := (await request(number)).failure:
+                failures.append(failure)
             if number % max(1, count // 40) == 0:
                 samples.append(served.memory())
 
@@ -227,22 +195,17 @@ async def memory_of(served: Served, request: Request, count: int, what: str) -> 
     }
 
 
-async def send_large(served: Served, path: Path, number: int) -> httpx.Response:
+async def send_large(served: Served, path: Path, number: int) -> Answer:
     """Send 20 MB from a file, no two alike."""
-    with path.open("rb") as file:
-        head = f"Document {number}\n".encode()
 
-        async def body() -> AsyncIterator[bytes]:
-            yield (
-                b"--x\r\nContent-Disposition: form-data; name=files; "
-                b'filename="large-%d.txt"\r\n\r\n' % number + head
-            )
+    def blocks() -> Iterator[bytes]:
+        yield f"Document {number}\n".encode()
+        with path.open("rb") as file:
             while block := file.read(1 << 20):
                 yield block
-            yield b"\r\n--x--\r\n"
 
-        kind = {"Content-Type": "multipart/form-data; boundary=x"}
-        return await served.client.post("/api/v1/documents", content=body(), headers=kind)
+    body = _form(f"large-{number}.txt", blocks())
+    return await served.client.send("POST", "/api/v1/documents", body, _FORM)
 
 
 async def run(folder: Path, seconds: float, requests: int, uploads: int) -> list[Row]:

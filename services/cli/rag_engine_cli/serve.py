@@ -98,8 +98,10 @@ class _Service:
 
     def run(self) -> None:
         """Serve until a signal comes or one of the two fails; Ctrl-C is an exit code of its own."""
+        from rag_engine_api.server import event_loop
+
         with Signals() as signals, suppress(KeyboardInterrupt):
-            self._session.run(lambda engine: self._run(engine, signals))
+            self._session.run(lambda engine: self._run(engine, signals), loop_factory=event_loop)
         if signals.received == signal.SIGINT:
             self._session.terminal.note("Stopped.")
             raise click.exceptions.Exit(INTERRUPTED)

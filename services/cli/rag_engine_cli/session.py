@@ -14,6 +14,8 @@ from rag_engine.core.models import DEFAULT_WORKSPACE
 from rag_engine_cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from rag_engine.engine import Engine
     from rag_engine.settings import Settings
 
@@ -60,8 +62,18 @@ class Session:
         """Where to print."""
         return Terminal(json=self.json)
 
-    def run(self, work: Callable[[Engine], Coroutine[Any, Any, T]]) -> T:
-        """Do something with an engine and close it: the one place where an event loop starts."""
+    def run(
+        self,
+        work: Callable[[Engine], Coroutine[Any, Any, T]],
+        *,
+        loop_factory: Callable[[], AbstractEventLoop] | None = None,
+    ) -> T:
+        """Do something with an engine and close it: the one place where an event loop starts.
+
+        Args:
+            work: What to do.
+            loop_factory: Makes the event loop; without it, it is asyncio's own.
+        """
         import asyncio
 
         from rag_engine.wiring import build
@@ -77,7 +89,8 @@ class Session:
             finally:
                 await engine.aclose()
 
-        return asyncio.run(whole())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(whole())
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
