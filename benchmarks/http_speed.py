@@ -44,6 +44,7 @@ SHAPE: Final = Shape(documents=200, chunks_per_document=100)
 RATE: Final = 30.0
 SECONDS: Final = 60.0
 UPLOAD_BYTES: Final = 20_000_000
+WARM_UP: Final = 10.0
 ALONE: Final = 300
 """Searches one after another."""
 
@@ -88,14 +89,14 @@ def _process(folder: Path, *words: str) -> Iterator[tuple[str, int]]:
 
 @contextlib.asynccontextmanager
 async def serving(folder: Path, *words: str) -> AsyncIterator[Served]:
-    """A server that has answered a question, so that it holds what it needs."""
+    """A server that has answered questions for a while, so that it holds what it needs."""
     with _process(folder, *words) as (address, pid):
         async with Client(address) as client:
             served = Served(client, pid)
             questions = Questions()
-            for number in range(20):
-                if failure := (await questions.ask(served, number)).failure:
-                    raise RuntimeError(failure)
+            warm = await open_loop(lambda n: questions.ask(served, n), rate=10.0, seconds=WARM_UP)
+            if warm.failures:
+                raise RuntimeError(warm.failures[0])
             yield served
 
 

@@ -220,11 +220,11 @@ BREAKS = (
         promise="honest",
         says="what cannot be read is left out of what is found",
         file="shared/rag_engine/engine.py",
-        old="        retrieved = await opened.store.look(look)\n",
+        old="        context, warnings = await opened.store.look(look)\n",
         new="        try:\n"
-        "            retrieved = await opened.store.look(look)\n"
+        "            context, warnings = await opened.store.look(look)\n"
         "        except Exception:\n"
-        "            retrieved = Retrieved(chunks=[])\n",
+        "            context, warnings = Context(), ()\n",
     ),
     Break(
         promise="honest",

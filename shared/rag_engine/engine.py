@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,7 +64,7 @@ from rag_engine.retrieval.neighbourhood import (
     neighbourhood,
 )
 from rag_engine.retrieval.relations import Connection, JoinedPage, connection, relation_page
-from rag_engine.retrieval.retrieve import Retrieved, ask, retrieve
+from rag_engine.retrieval.retrieve import Asked, ask, retrieve
 from rag_engine.telemetry import metrics
 
 _WAIT_SECONDS = 0.2
@@ -333,16 +334,11 @@ class Engine:
         opened = await self.control.open(question.workspace)
         budget = question.budget or self.budget
         asked = await ask(question.text, embedder=self.pipeline.embedder, mode=question.mode)
-
-        async def look(reader: Reader) -> Retrieved:
-            seen = await _checked(reader, question.filter)
-            return await retrieve(reader, asked, k=2 * budget.passages, filter=seen)
-
-        retrieved = await opened.store.look(look)
-        context = assemble(retrieved.chunks, budget=budget)
+        look = partial(_look, asked=asked, budget=budget, filter=question.filter)
+        context, warnings = await opened.store.look(look)
         timings = {"search": time.perf_counter() - began}
         metrics.QUESTIONS.labels(question.mode, "search").observe(timings["search"])
-        return Found(context=context, warnings=retrieved.warnings, timings=timings)
+        return Found(context=context, warnings=warnings, timings=timings)
 
     async def stream(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
         """Answer a question piece by piece: text, then one `Answer` that the pieces make up.
@@ -576,6 +572,15 @@ class Engine:
                 stack.push_async_callback(_close, close)
             await self.heart.aclose()
             await self.control.aclose()
+
+
+async def _look(
+    reader: Reader, *, asked: Asked, budget: Budget, filter: Filter | None
+) -> tuple[Context, tuple[str, ...]]:
+    """What an answer rests on, and what its reader should know. It can be pickled (`Store.look`)."""
+    seen = await _checked(reader, filter)
+    found = await retrieve(reader, asked, k=2 * budget.passages, filter=seen)
+    return assemble(found.chunks, budget=budget), found.warnings
 
 
 async def _checked(reader: Reader, filter: Filter | None) -> Filter | None:

@@ -204,6 +204,14 @@ class Settings(BaseSettings):
         ge=1,
         description="Requests that are answered at a time; more are refused with 503.",
     )
+    api_helpers: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="Processes that look for passages beside the one that serves, so that questions "
+        "that come at the same time hold up nobody. Each is started when it is needed and holds a "
+        "copy of what is held in memory of the embedded store; Neo4j needs none.",
+    )
     api_max_requests_per_key: int = Field(
         default=64,
         ge=1,

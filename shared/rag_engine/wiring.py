@@ -30,10 +30,15 @@ from rag_engine.retrieval.context import Budget
 from rag_engine.settings import Settings
 
 
-def build(settings: Settings) -> Engine:
+def build(settings: Settings, *, helpers: int = 0) -> Engine:
     """An engine on the embedded store, or on Neo4j where settings name a server.
 
     Databases are opened when they are first needed.
+
+    Args:
+        settings: What to build.
+        helpers: How many processes there may be that look for passages beside this one, for who
+            answers many; they are started when they are first needed, for the embedded store alone.
 
     Raises:
         ConfigurationError: A setting cannot be used, or an optional package is missing.
@@ -53,7 +58,9 @@ def build(settings: Settings) -> Engine:
         ),
     )
     return Engine(
-        control=control_of(settings, model=embedder.name, dimensions=embedder.dimensions),
+        control=control_of(
+            settings, model=embedder.name, dimensions=embedder.dimensions, helpers=helpers
+        ),
         blobs=pipeline.blobs,
         pipeline=pipeline,
         chat=chat,
@@ -98,10 +105,10 @@ def alone_in(folder: Path) -> Iterator[bool]:
         yield held
 
 
-def control_of(settings: Settings, *, model: str, dimensions: int) -> Control:
+def control_of(settings: Settings, *, model: str, dimensions: int, helpers: int = 0) -> Control:
     """The workspaces: on the Neo4j server that settings name, else in the data folder."""
     if not settings.neo4j_uri:
-        return SqliteControl(settings.data_dir, model=model, dimensions=dimensions)
+        return SqliteControl(settings.data_dir, model=model, dimensions=dimensions, helpers=helpers)
     try:
         from rag_engine.adapters.neo4j import Address, Neo4jControl
     except ImportError as error:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import places
-from rag_engine.adapters.sqlite import views
 from rag_engine.adapters.sqlite.connection import READ_SECONDS
-from rag_engine.adapters.sqlite.views import Readers, View
+from rag_engine.adapters.sqlite.views import Looking, Readers, View
 from rag_engine.errors import StoreUnavailable
 from rag_engine.testing.drafts import ingest
 from rag_engine.testing.observation import observed
@@ -127,7 +126,7 @@ async def test_a_view_does_not_end_under_work_that_was_left_behind(
 
 
 async def test_who_gives_up_too_late_stops_nobody_who_has_the_view_next(readers: Readers) -> None:
-    look = views._Look()
+    look = Looking()
     async with readers.view() as view:
         with look.at(view):
             pass
@@ -136,7 +135,7 @@ async def test_who_gives_up_too_late_stops_nobody_who_has_the_view_next(readers:
 
 
 async def test_who_has_gone_before_the_view_begins_reads_nothing_long(readers: Readers) -> None:
-    look = views._Look()
+    look = Looking()
     look.give_up()
     async with readers.view() as view:
         with look.at(view), pytest.raises(StoreUnavailable):

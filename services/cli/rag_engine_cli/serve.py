@@ -100,8 +100,11 @@ class _Service:
         """Serve until a signal comes or one of the two fails; Ctrl-C is an exit code of its own."""
         from rag_engine_api.server import event_loop
 
+        helpers = self._session.settings.api_helpers
         with Signals() as signals, suppress(KeyboardInterrupt):
-            self._session.run(lambda engine: self._run(engine, signals), loop_factory=event_loop)
+            self._session.run(
+                lambda engine: self._run(engine, signals), loop_factory=event_loop, helpers=helpers
+            )
         if signals.received == signal.SIGINT:
             self._session.terminal.note("Stopped.")
             raise click.exceptions.Exit(INTERRUPTED)

@@ -67,12 +67,14 @@ class Session:
         work: Callable[[Engine], Coroutine[Any, Any, T]],
         *,
         loop_factory: Callable[[], AbstractEventLoop] | None = None,
+        helpers: int = 0,
     ) -> T:
         """Do something with an engine and close it: the one place where an event loop starts.
 
         Args:
             work: What to do.
             loop_factory: Makes the event loop; without it, it is asyncio's own.
+            helpers: See `wiring.build`.
         """
         import asyncio
 
@@ -83,7 +85,7 @@ class Session:
         settings = self.settings
 
         async def whole() -> T:
-            engine = await asyncio.to_thread(build, settings)
+            engine = await asyncio.to_thread(build, settings, helpers=helpers)
             try:
                 return await work(engine)
             finally:

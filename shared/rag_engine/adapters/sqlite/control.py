@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from rag_engine.adapters.sqlite.beside import Beside
 from rag_engine.adapters.sqlite.connection import (
     Original,
     Writer,
@@ -80,6 +81,7 @@ class SqliteControl:
         model: Name of the embedding model.
         dimensions: Length of its vectors.
         clock: Seconds since the epoch; the processes of one host share theirs.
+        helpers: How many processes there may be that look for passages beside this one.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class SqliteControl:
         model: str,
         dimensions: int,
         clock: Callable[[], float] = time.time,
+        helpers: int = 0,
     ) -> None:
         self._data_dir = data_dir
         self._model = model
@@ -96,6 +99,7 @@ class SqliteControl:
         self._clock = clock
         self._executor = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
         self._answering = ThreadPoolExecutor(_ANSWERING, thread_name_prefix="sqlite-answers")
+        self._beside = Beside(helpers)
         self._listing = data_dir / "control.sqlite"
         self.idempotency = SqliteIdempotency(self._listing, self._path, clock)
         self._presence = Presence(data_dir / "workers")
@@ -243,6 +247,7 @@ class SqliteControl:
             for one in self._opened.values():
                 await one.workspace.store.aclose()
             self._opened.clear()
+            await self._beside.aclose()
             await asyncio.to_thread(self._handles.close)
             await asyncio.to_thread(self._presence.close)
             await asyncio.to_thread(self._answering.shutdown)
@@ -355,7 +360,7 @@ class SqliteControl:
         except BaseException:
             await asyncio.to_thread(writer.close)
             raise
-        store = SqliteStore(writer, readers, self._dimensions, self._clock)
+        store = SqliteStore(writer, readers, self._beside, self._dimensions, self._clock)
         handle.parts = (writer.rest, readers.rest, store.rest)
         queue = SqliteQueue(writer, readers, self._presence, self._clock)
         workspace = Workspace(name=name, store=store, queue=queue)

@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
+from rag_engine.adapters.sqlite.beside import Beside
 from rag_engine.adapters.sqlite.connection import Writer
 from rag_engine.adapters.sqlite.contents import SqliteContents
 from rag_engine.adapters.sqlite.edits import (
@@ -22,6 +24,7 @@ from rag_engine.adapters.sqlite.edits import (
 from rag_engine.adapters.sqlite.filters import stored
 from rag_engine.adapters.sqlite.leases import find_version, held
 from rag_engine.adapters.sqlite.ledger import Ledger, StagedChunk
+from rag_engine.adapters.sqlite.looking import at_once, finished
 from rag_engine.adapters.sqlite.queries import SQL
 from rag_engine.adapters.sqlite.reader import SqliteReader
 from rag_engine.adapters.sqlite.resident import Residents
@@ -55,10 +58,16 @@ class SqliteStore:
     """See `Store`. Evidence is staged as packed rows and unpacked by `finish` in one transaction."""
 
     def __init__(
-        self, writer: Writer, readers: Readers, dimensions: int, clock: Callable[[], float]
+        self,
+        writer: Writer,
+        readers: Readers,
+        beside: Beside,
+        dimensions: int,
+        clock: Callable[[], float],
     ) -> None:
         self._writer = writer
         self._readers = readers
+        self._beside = beside
         self._dimensions = dimensions
         self._clock = clock
         self._residents = Residents(dimensions)
@@ -70,13 +79,16 @@ class SqliteStore:
             yield SqliteReader(self._readers.run, view, self._residents)
 
     async def look(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
-        """See `Store.look`: all of it on one thread, instead of to and fro for each step."""
+        """See `Store.look`: in a process beside this one, or all of it on one thread."""
         context = copy_context()
 
         def whole(view: View) -> T:
-            return context.run(_finished, work(SqliteReader(_at_once, view, self._residents)))
+            return context.run(finished, work(SqliteReader(at_once, view, self._residents)))
 
-        return await self._readers.look(whole)
+        path, dimensions = self._readers.path, self._dimensions
+        here = partial(self._readers.look, whole)
+        async with self._readers.used():
+            return await self._beside.look(path, dimensions, work, here)
 
     @asynccontextmanager
     async def contents(self) -> AsyncIterator[Contents]:
@@ -253,30 +265,12 @@ class SqliteStore:
     def rest(self) -> None:
         """Let go of what is held in memory until somebody asks for it."""
         self._residents.rest()
+        self._beside.forget(self._readers.path)
 
     async def aclose(self) -> None:
         """See `Store.aclose`."""
         await asyncio.to_thread(self._writer.close)
         await asyncio.to_thread(self._readers.close)
-
-
-async def _at_once(work: Callable[[], T], /) -> T:
-    return work()
-
-
-def _finished(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that waits for nothing to its end, without an event loop.
-
-    Raises:
-        RuntimeError: It waits.
-    """
-    try:
-        work.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    work.close()
-    raise RuntimeError("What looks at a view waits for something else. Wait before or after it.")
 
 
 def _staged(connection: sqlite3.Connection, row: int, version: Version) -> list[StagedChunk]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -141,20 +141,24 @@ class View:
             self._connection.close()
 
 
-class _Look:
-    """Somebody who looks at a view on another thread, and may have gone before it begins."""
+class Looking:
+    """Somebody who looks at a view on another thread, and may have gone before it begins.
+
+    Attributes:
+        given_up: Whether nobody waits for what is found.
+    """
 
     def __init__(self) -> None:
+        self.given_up = False
         self._lock = threading.Lock()
         self._view: View | None = None
-        self._given_up = False
 
     @contextmanager
     def at(self, view: View) -> Iterator[None]:
         """Look at a view for the time of the context."""
         with self._lock:
             self._view = view
-            if self._given_up:
+            if self.given_up:
                 view.give_up()
         try:
             yield
@@ -165,13 +169,17 @@ class _Look:
     def give_up(self) -> None:
         """Stop what is read."""
         with self._lock:
-            self._given_up = True
+            self.given_up = True
             if self._view is not None:
                 self._view.give_up()
 
 
 class Readers:
-    """Connections for reading, kept for the next one who needs one."""
+    """Connections for reading, kept for the next one who needs one.
+
+    Attributes:
+        path: Of the file.
+    """
 
     def __init__(
         self,
@@ -181,7 +189,7 @@ class Readers:
         executor: ThreadPoolExecutor,
         answering: ThreadPoolExecutor,
     ) -> None:
-        self._path = path
+        self.path = path
         self._original = original
         self._handle = handle
         self._executor = executor
@@ -196,24 +204,29 @@ class Readers:
         """Run `work` on a reader thread."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
+    def used(self) -> AbstractAsyncContextManager[None]:
+        """Keep what is open and held of the file for the time of the context."""
+        return self._handle.use()
+
     async def look(self, work: Callable[[View], T]) -> T:
         """Begin a read transaction, run `work` and end it, on one of the few threads for that."""
-        look = _Look()
-
-        def whole() -> T:
-            view = self._begin()
-            try:
-                with look.at(view):
-                    return work(view)
-            finally:
-                self._release(view)
-
+        looking = Looking()
+        whole = partial(self.looked, looking, work)
         async with self._handle.use():
             try:
                 return await asyncio.get_running_loop().run_in_executor(self._answering, whole)
             except asyncio.CancelledError:
-                look.give_up()
+                looking.give_up()
                 raise
+
+    def looked(self, looking: Looking, work: Callable[[View], T]) -> T:
+        """Begin a read transaction, run `work` and end it, on this thread."""
+        view = self._begin()
+        try:
+            with looking.at(view):
+                return work(view)
+        finally:
+            self._release(view)
 
     @asynccontextmanager
     async def view(self) -> AsyncIterator[View]:
@@ -268,13 +281,13 @@ class Readers:
             return view
 
     def _open(self) -> View:
-        signature = signature_of(self._path)
-        with translated(self._path):
-            connection = connect_to_read(self._path)
+        signature = signature_of(self.path)
+        with translated(self.path):
+            connection = connect_to_read(self.path)
             connection.execute("PRAGMA query_only=ON")
             # There may be many of them, and the operating system keeps pages for all.
             connection.execute("PRAGMA cache_size=-4000")
-            return View(self._path, connection, signature)
+            return View(self.path, connection, signature)
 
     def _release(self, view: View) -> None:
         if not view.alone:  # nobody else has it; work that was left behind is waited for
