@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_engine.core.ids import entity_id
+from rag_engine.core.members import members
 from rag_engine.core.tokens import tokenize
 from rag_engine.ports.storage import Adjacency, Hits, Ids, Reader, Scores
 
@@ -70,7 +71,7 @@ async def expand(
     edges = await reader.adjacency("entity", entities, filter=filter)
     chunks = _reached(entities, edges, seeds, known)
     owner = np.repeat(np.arange(len(entities)), np.diff(edges.offsets))
-    inside = np.isin(edges.neighbours, chunks)
+    inside = members(edges.neighbours, chunks)
     return Neighbourhood(
         entities=entities,
         degrees=edges.degrees,
@@ -117,11 +118,11 @@ def _reached(entities: Ids, edges: Adjacency, seeds: Ids, known: Ids) -> Ids:
     room = max(MOST_NODES - len(entities) - len(seeds), 0)
     lengths = np.diff(edges.offsets)
     owner = np.repeat(np.arange(len(entities)), lengths)
-    order = np.lexsort((entities, edges.degrees, ~np.isin(entities, known)))
+    order = np.lexsort((entities, edges.degrees, ~members(entities, known)))
     turn = np.empty(len(entities), dtype=np.int64)
     turn[order] = np.arange(len(entities))
     within = np.arange(len(owner)) - edges.offsets[owner]
     by_turn = edges.neighbours[np.lexsort((within, turn[owner]))]
-    fresh = by_turn[~np.isin(by_turn, seeds)]
+    fresh = by_turn[~members(by_turn, seeds)]
     distinct, first = np.unique(fresh, return_index=True)
     return np.unique(np.concatenate((seeds, distinct[np.argsort(first)][:room])))

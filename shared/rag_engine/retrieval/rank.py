@@ -8,6 +8,7 @@ import numpy as np
 
 from rag_engine.core.fusion import ranked, ranks
 from rag_engine.core.ids import ChunkId
+from rag_engine.core.members import members
 from rag_engine.core.pagerank import pagerank
 from rag_engine.core.tokens import tokenize
 from rag_engine.ports.storage import Hits, Ids, Reader, Scores, Vectors
@@ -65,7 +66,7 @@ async def rank(
     )
     raw = features(evidence) @ WEIGHTS
     ids, scores = ranked(pool, np.exp(raw - raw.max()))
-    rest = ~np.isin(found.ids, ids)
+    rest = ~members(found.ids, ids)
     return Hits(
         ids=np.concatenate((ids, found.ids[rest])),
         # After the pool, in the order of the first stage, which gave scores from 0 to 1.
@@ -78,7 +79,7 @@ def pool_of(found: Hits, around: Neighbourhood, statistics: Statistics) -> tuple
     mass = _walk(found, around, statistics)
     by_walk, by_walk_mass = ranked(around.chunks, mass)
     reached = by_walk[:FROM_WALK][by_walk_mass[:FROM_WALK] > 0.0]
-    others = found.ids[~np.isin(found.ids, reached)]
+    others = found.ids[~members(found.ids, reached)]
     pool = np.concatenate((reached, others[: POOL - len(reached)]))
     places = np.searchsorted(around.chunks, pool)
     places = np.minimum(places, max(len(around.chunks) - 1, 0))
@@ -154,7 +155,7 @@ async def evidence_of(
         mentions=mentioned,
         subjects=about,
         entity_rarity=entity_rarity(degrees, statistics),
-        named=np.isin(entities, named),
+        named=members(entities, named),
     )
 
 
@@ -168,7 +169,7 @@ async def _mentions(
     edges = await reader.adjacency("chunk", pool, filter=filter)
     rows = np.repeat(np.arange(len(pool)), np.diff(edges.offsets))
     every, places, counts = np.unique(edges.neighbours, return_inverse=True, return_counts=True)
-    telling = (counts > 1) | np.isin(every, named)
+    telling = (counts > 1) | members(every, named)
     mentioned = np.zeros((len(pool), len(every)), dtype=np.float32)
     about = np.zeros_like(mentioned)
     mentioned[rows, places] = 1.0
