@@ -6,9 +6,10 @@ A key comes as `Authorization: Bearer …` or as `X-API-Key`.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends, FastAPI, Request
+from fastapi.encoders import jsonable_encoder
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -79,19 +80,33 @@ def _token(headers: Headers) -> str:
     return token.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "")
 
 
-# The two ways to send a key, for the description of the routes; the keys themselves are looked at
-# above.
 _SCHEMES: Final = (
     HTTPBearer(auto_error=False, description="A key: `rag-…`."),
     APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key."),
 )
+"""The two ways to send a key, for the description of the routes: as dependencies they would be looked
+at four times a request, though `AskForKeys` has done it."""
 
 
-async def _key(
-    request: Request,
-    bearer: Annotated[object, Depends(_SCHEMES[0])],
-    header: Annotated[object, Depends(_SCHEMES[1])],
-) -> Key | None:
+def show_keys(app: FastAPI) -> None:
+    """Let an application's description of itself say where a key may be sent, and how."""
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        whole = describe()
+        schemes = {
+            one.scheme_name: jsonable_encoder(one.model, exclude_none=True) for one in _SCHEMES
+        }
+        whole["components"]["securitySchemes"] = schemes
+        for path, methods in whole["paths"].items():
+            for operation in methods.values() if not _is_open(path) else ():
+                operation["security"] = [{name: []} for name in schemes]
+        return whole
+
+    app.openapi = described  # type: ignore[method-assign]
+
+
+async def _key(request: Request) -> Key | None:
     return getattr(request.state, "key", None)
 
 
@@ -109,19 +124,20 @@ def _refusal(key: Key, needed: Permission, workspace: str | None) -> str:
     )
 
 
-async def _reads(request: Request, key: KnownKey) -> None:
-    _check(request, key, Permission.READ)
+async def _reads(request: Request) -> None:
+    _check(request, Permission.READ)
 
 
-async def _writes(request: Request, key: KnownKey) -> None:
-    _check(request, key, Permission.WRITE)
+async def _writes(request: Request) -> None:
+    _check(request, Permission.WRITE)
 
 
-async def _administers(request: Request, key: KnownKey) -> None:
-    _check(request, key, Permission.ADMIN)
+async def _administers(request: Request) -> None:
+    _check(request, Permission.ADMIN)
 
 
-def _check(request: Request, key: Key | None, needed: Permission) -> None:
+def _check(request: Request, needed: Permission) -> None:
+    key: Key | None = getattr(request.state, "key", None)
     workspace = getattr(request.state, "workspace", None)
     if key is not None and not key.allows(needed, workspace):
         raise HTTPException(HTTPStatus.FORBIDDEN, _refusal(key, needed, workspace))

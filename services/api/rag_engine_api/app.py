@@ -23,7 +23,7 @@ from rag_engine_api import (
     questions,
     workspaces,
 )
-from rag_engine_api.admission import AskForKeys
+from rag_engine_api.admission import AskForKeys, show_keys
 from rag_engine_api.calls import UnderRoot, WholeSegments, workspace_by_header, workspace_by_path
 from rag_engine_api.doors import CORS, LocalOnly
 from rag_engine_api.examples import show_examples
@@ -104,6 +104,7 @@ def create_app(
     app.include_router(measuring.router)
     app.include_router(operations.router)
     describe_routes(app)
+    show_keys(app)
     show_examples(app)
     show_console(app)
     explain_errors(app)
