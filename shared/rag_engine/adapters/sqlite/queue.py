@@ -209,8 +209,7 @@ class SqliteQueue:
         def read(view: View) -> tuple[list[Any], list[Any]]:
             return view.rows(SQL["unfinished_versions"]), view.rows(SQL["all_meta"])
 
-        async with self._readers.view() as view:
-            rows, pairs = await self._readers.run(lambda: read(view))
+        rows, pairs = await self._readers.read(read)
         meta = dict(pairs)
         now = self._clock()
         counts = {status: (count, oldest) for status, count, oldest in rows}
@@ -226,15 +225,13 @@ class SqliteQueue:
 
     async def seconds_to_next(self) -> float | None:
         """See `JobQueue.seconds_to_next`."""
-        async with self._readers.view() as view:
-            rows: list[Any] = await self._readers.run(lambda: view.rows(SQL["next_claimable"]))
+        rows: list[Any] = await self._readers.read(lambda view: view.rows(SQL["next_claimable"]))
         [(at,)] = rows
         return None if at is None else max(0.0, at - self._clock())
 
     async def _rows(self, clause: str, *parameters: object) -> list[Any]:
         sql = f"{SQL['version_columns']} {SQL[clause]}"
-        async with self._readers.view() as view:
-            return await self._readers.run(lambda: view.rows(sql, *parameters))
+        return await self._readers.read(lambda view: view.rows(sql, *parameters))
 
 
 def columns_of(submission: Submission) -> tuple[Any, ...]:

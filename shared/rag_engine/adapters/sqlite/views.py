@@ -210,11 +210,18 @@ class Readers:
 
     async def look(self, work: Callable[[View], T]) -> T:
         """Begin a read transaction, run `work` and end it, on one of the few threads for that."""
+        return await self._look(work, self._answering)
+
+    async def read(self, work: Callable[[View], T]) -> T:
+        """As `look`, on a reader thread: for what takes a moment."""
+        return await self._look(work, self._executor)
+
+    async def _look(self, work: Callable[[View], T], executor: ThreadPoolExecutor) -> T:
         looking = Looking()
         whole = partial(self.looked, looking, work)
         async with self._handle.use():
             try:
-                return await asyncio.get_running_loop().run_in_executor(self._answering, whole)
+                return await asyncio.get_running_loop().run_in_executor(executor, whole)
             except asyncio.CancelledError:
                 looking.give_up()
                 raise
