@@ -103,8 +103,11 @@ async def search(
 
 def _fitting(question: str, embedder: Embedder) -> str:
     """The question, or as much of its beginning as the model takes."""
-    [tokens] = embedder.count_tokens([question])
-    if tokens <= embedder.max_tokens:
-        return question
+    written = question.encode("utf-8", "surrogatepass")
     # No tokenizer makes more tokens than bytes.
-    return question.encode()[: embedder.max_tokens].decode("utf-8", "ignore")
+    if (
+        len(written) <= embedder.max_tokens
+        or embedder.count_tokens([question])[0] <= embedder.max_tokens
+    ):
+        return question
+    return written[: embedder.max_tokens].decode("utf-8", "ignore")

@@ -146,9 +146,8 @@ class OnnxEmbedder:
             ModelMisbehaved: The graph gave something else than vectors.
         """
         loop = asyncio.get_running_loop()
-        graph = await loop.run_in_executor(self._thread, self._session)
+        graph, encoded = await loop.run_in_executor(self._thread, self._prepared, texts, kind)
         vectors = np.zeros((len(texts), graph.dimensions), dtype=np.float32)
-        encoded = await loop.run_in_executor(self._thread, self._encoded, texts, kind)
         waiting = deque(_batches([len(ids) for ids in encoded], graph.one_by_one))
 
         async def lane() -> None:
@@ -161,7 +160,7 @@ class OnnxEmbedder:
                     raise
                 vectors[batch] = found
 
-        await asyncio.gather(*(lane() for _ in range(graph.lanes)))
+        await asyncio.gather(*(lane() for _ in range(min(graph.lanes, len(waiting)))))
         return vectors
 
     def close(self) -> None:
@@ -169,6 +168,9 @@ class OnnxEmbedder:
         self._thread.shutdown(wait=False, cancel_futures=True)
         if self._graph is not None:
             self._graph.close()
+
+    def _prepared(self, texts: Sequence[str], kind: TextRole) -> tuple[_Graph, list[list[int]]]:
+        return self._session(), self._encoded(texts, kind)
 
     def _encoded(self, texts: Sequence[str], kind: TextRole) -> list[list[int]]:
         prefix = self._model.query_prefix if kind == "query" else self._model.document_prefix
