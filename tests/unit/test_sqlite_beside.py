@@ -15,6 +15,7 @@ import pytest
 
 import places
 from rag_engine.adapters.sqlite import SqliteControl
+from rag_engine.adapters.sqlite.connection import READ_SECONDS
 from rag_engine.errors import InvalidRequest
 from rag_engine.testing.drafts import DIMENSIONS, MODEL, ingest
 from rag_engine.testing.store_contract import A, B
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from rag_engine.ports.storage import Reader, Workspace
 
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
 SOON = 30.0
 """Seconds in which a process has started and answered, on a busy machine."""
 
@@ -58,6 +60,11 @@ async def slow(_: Reader, *, seconds: float, begun: Path) -> int:
     begun.touch()
     time.sleep(seconds)  # noqa: ASYNC251  # it has no event loop
     return os.getpid()
+
+
+async def endless(reader: Reader, *, begun: Path) -> None:
+    begun.touch()
+    reader._view.rows(ENDLESS)  # type: ignore[attr-defined]
 
 
 async def refuse(_: Reader) -> None:
@@ -179,6 +186,17 @@ async def test_what_nobody_waits_for_is_not_begun(workspace: Workspace, tmp_path
     assert await one == process
     assert await _looks_in(process, workspace) == ["a"]  # after the other, had that been done
     assert not second.exists()
+
+
+async def test_what_nobody_waits_for_any_more_is_stopped(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    process, begun = await _helper(workspace), tmp_path / "begun"
+    asking = asyncio.create_task(workspace.store.look(partial(endless, begun=begun)))
+    assert await _becomes(partial(begun.exists))
+    asking.cancel()
+    async with asyncio.timeout(READ_SECONDS / 2):
+        assert await _looks_in(process, workspace) == ["a"]
 
 
 async def test_a_deleted_workspace_is_held_open_nowhere(

@@ -51,7 +51,7 @@ class _NotBeside(Exception):
     """No other process has done it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Helper:
     """One process, once it can be asked.
 
@@ -128,7 +128,7 @@ class Beside:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._numbers = count()
         self._here = 0
-        self._introduced: list[_Helper] = []
+        self._learning: set[_Helper] = set()
         self._starting = False
 
     async def look(
@@ -175,8 +175,8 @@ class Beside:
 
     def _introduce(self, helper: _Helper, look: Look) -> None:
         """Let a process read what it needs of a file, for which nobody waits meanwhile."""
-        if not any(one is helper for one in self._introduced):
-            self._introduced.append(helper)
+        if helper not in self._learning:
+            self._learning.add(helper)
             self._keep(asyncio.get_running_loop().create_task(self._introduction(helper, look)))
 
     async def _introduction(self, helper: _Helper, look: Look) -> None:
@@ -185,7 +185,7 @@ class Beside:
                 await helper.ask(look)
                 helper.known.add(look.path)
         finally:
-            self._introduced.remove(helper)
+            self._learning.remove(helper)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
