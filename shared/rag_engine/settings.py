@@ -210,7 +210,7 @@ class Settings(BaseSettings):
         le=64,
         description="Processes that look for passages beside the one that serves, so that questions "
         "that come at the same time hold up nobody. Each is started when it is needed and holds a "
-        "copy of what is held in memory of the embedded store; Neo4j needs none.",
+        "copy of what is held in memory of the embedded store. With Neo4j there are none.",
     )
     api_max_requests_per_key: int = Field(
         default=64,
