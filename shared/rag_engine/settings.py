@@ -204,7 +204,7 @@ class Settings(BaseSettings):
         ge=1,
         description="Requests that are answered at a time; more are refused with 503.",
     )
-    api_helpers: int = Field(
+    api_search_processes: int = Field(
         default=1,
         ge=0,
         le=64,

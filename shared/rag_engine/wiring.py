@@ -30,14 +30,14 @@ from rag_engine.retrieval.context import Budget
 from rag_engine.settings import Settings
 
 
-def build(settings: Settings, *, helpers: int = 0) -> Engine:
+def build(settings: Settings, *, search_processes: int = 0) -> Engine:
     """An engine on the embedded store, or on Neo4j where settings name a server.
 
     Databases are opened when they are first needed.
 
     Args:
         settings: What to build.
-        helpers: How many processes there may be that look for passages beside this one, for who
+        search_processes: How many processes there may be that look for passages beside this one, for who
             answers many; they are started when they are first needed, for the embedded store alone.
 
     Raises:
@@ -59,7 +59,10 @@ def build(settings: Settings, *, helpers: int = 0) -> Engine:
     )
     return Engine(
         control=control_of(
-            settings, model=embedder.name, dimensions=embedder.dimensions, helpers=helpers
+            settings,
+            model=embedder.name,
+            dimensions=embedder.dimensions,
+            search_processes=search_processes,
         ),
         blobs=pipeline.blobs,
         pipeline=pipeline,
@@ -105,10 +108,14 @@ def alone_in(folder: Path) -> Iterator[bool]:
         yield held
 
 
-def control_of(settings: Settings, *, model: str, dimensions: int, helpers: int = 0) -> Control:
+def control_of(
+    settings: Settings, *, model: str, dimensions: int, search_processes: int = 0
+) -> Control:
     """The workspaces: on the Neo4j server that settings name, else in the data folder."""
     if not settings.neo4j_uri:
-        return SqliteControl(settings.data_dir, model=model, dimensions=dimensions, helpers=helpers)
+        return SqliteControl(
+            settings.data_dir, model=model, dimensions=dimensions, search_processes=search_processes
+        )
     try:
         from rag_engine.adapters.neo4j import Address, Neo4jControl
     except ImportError as error:

@@ -37,7 +37,7 @@ async def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     # Where the other process finds this module, whose functions it is sent.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     control = SqliteControl(
-        tmp_path, model=MODEL, dimensions=DIMENSIONS, clock=places.Clock(), helpers=1
+        tmp_path, model=MODEL, dimensions=DIMENSIONS, clock=places.Clock(), search_processes=1
     )
     yield control
     await control.aclose()
@@ -75,7 +75,7 @@ async def fail(_: Reader) -> None:
     raise ZeroDivisionError
 
 
-async def _helper(workspace: Workspace, *, other_than: int = 0) -> int:
+async def _searcher(workspace: Workspace, *, other_than: int = 0) -> int:
     """The process that looks when two do; it is waited for."""
     until = time.monotonic() + SOON
     while time.monotonic() < until:
@@ -112,7 +112,7 @@ async def test_who_asks_alone_is_answered_here(workspace: Workspace) -> None:
         assert await workspace.store.look(documents_by) == (os.getpid(), ["a"])
 
 
-async def test_without_helpers_there_is_one_process(tmp_path: Path) -> None:
+async def test_without_others_there_is_one_process(tmp_path: Path) -> None:
     control = SqliteControl(tmp_path, model=MODEL, dimensions=DIMENSIONS, clock=places.Clock())
     workspace = await control.open("w", create=True)
     looks = (workspace.store.look(documents_by) for _ in range(8))
@@ -121,14 +121,14 @@ async def test_without_helpers_there_is_one_process(tmp_path: Path) -> None:
 
 
 async def test_another_process_sees_what_was_just_written(workspace: Workspace) -> None:
-    process = await _helper(workspace)
+    process = await _searcher(workspace)
     assert await _looks_in(process, workspace) == ["a"]
     await ingest(workspace, B)
     assert await _looks_in(process, workspace) == ["a", "b"]
 
 
 async def test_errors_are_those_that_are_raised_here(workspace: Workspace) -> None:
-    await _helper(workspace)
+    await _searcher(workspace)
     with pytest.raises(InvalidRequest, match=r"^No\.$"):
         await workspace.store.look(refuse)
     with pytest.raises(ZeroDivisionError) as caught:
@@ -137,7 +137,7 @@ async def test_errors_are_those_that_are_raised_here(workspace: Workspace) -> No
 
 
 async def test_what_cannot_be_pickled_is_done_here(workspace: Workspace) -> None:
-    await _helper(workspace)
+    await _searcher(workspace)
 
     async def local(_: Reader) -> int:
         return os.getpid()
@@ -148,20 +148,20 @@ async def test_what_cannot_be_pickled_is_done_here(workspace: Workspace) -> None
 async def test_what_a_killed_process_had_in_hand_is_done_here(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    process, begun = await _helper(workspace), tmp_path / "begun"
+    process, begun = await _searcher(workspace), tmp_path / "begun"
     asking = asyncio.create_task(
         workspace.store.look(partial(slow, seconds=0.5, begun=begun))  # type: ignore[arg-type]
     )
     assert await _becomes(partial(begun.exists))
     os.kill(process, signal.SIGKILL)
     assert await asking == os.getpid()
-    assert await _helper(workspace, other_than=process) != process
+    assert await _searcher(workspace, other_than=process) != process
 
 
 async def test_a_stopped_process_does_not_hold_up_those_who_come_later(
     workspace: Workspace,
 ) -> None:
-    process = await _helper(workspace)
+    process = await _searcher(workspace)
     os.kill(process, signal.SIGSTOP)
     looks = [asyncio.create_task(workspace.store.look(documents_by)) for _ in range(40)]
     done, waiting = await asyncio.wait(looks, timeout=2.0)
@@ -173,7 +173,7 @@ async def test_a_stopped_process_does_not_hold_up_those_who_come_later(
 
 
 async def test_what_nobody_waits_for_is_not_begun(workspace: Workspace, tmp_path: Path) -> None:
-    process, first, second = await _helper(workspace), tmp_path / "first", tmp_path / "second"
+    process, first, second = await _searcher(workspace), tmp_path / "first", tmp_path / "second"
     one = asyncio.create_task(
         workspace.store.look(partial(slow, seconds=0.5, begun=first))  # type: ignore[arg-type]
     )
@@ -191,7 +191,7 @@ async def test_what_nobody_waits_for_is_not_begun(workspace: Workspace, tmp_path
 async def test_what_nobody_waits_for_any_more_is_stopped(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    process, begun = await _helper(workspace), tmp_path / "begun"
+    process, begun = await _searcher(workspace), tmp_path / "begun"
     asking = asyncio.create_task(workspace.store.look(partial(endless, begun=begun)))
     assert await _becomes(partial(begun.exists))
     asking.cancel()
@@ -202,7 +202,7 @@ async def test_what_nobody_waits_for_any_more_is_stopped(
 async def test_a_deleted_workspace_is_held_open_nowhere(
     control: SqliteControl, workspace: Workspace
 ) -> None:
-    process = await _helper(workspace)
+    process = await _searcher(workspace)
 
     def is_closed() -> bool:
         links = [str(one.readlink()) for one in Path(f"/proc/{process}/fd").iterdir()]
@@ -214,6 +214,6 @@ async def test_a_deleted_workspace_is_held_open_nowhere(
 
 
 async def test_it_ends_with_who_started_it(control: SqliteControl, workspace: Workspace) -> None:
-    process = await _helper(workspace)
+    process = await _searcher(workspace)
     await control.aclose()
     assert _gone(process)

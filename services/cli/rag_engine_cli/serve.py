@@ -100,10 +100,12 @@ class _Service:
         """Serve until a signal comes or one of the two fails; Ctrl-C is an exit code of its own."""
         from rag_engine_api.server import event_loop
 
-        helpers = self._session.settings.api_helpers
+        search_processes = self._session.settings.api_search_processes
         with Signals() as signals, suppress(KeyboardInterrupt):
             self._session.run(
-                lambda engine: self._run(engine, signals), loop_factory=event_loop, helpers=helpers
+                lambda engine: self._run(engine, signals),
+                loop_factory=event_loop,
+                search_processes=search_processes,
             )
         if signals.received == signal.SIGINT:
             self._session.terminal.note("Stopped.")

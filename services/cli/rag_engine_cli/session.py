@@ -67,14 +67,14 @@ class Session:
         work: Callable[[Engine], Coroutine[Any, Any, T]],
         *,
         loop_factory: Callable[[], AbstractEventLoop] | None = None,
-        helpers: int = 0,
+        search_processes: int = 0,
     ) -> T:
         """Do something with an engine and close it: the one place where an event loop starts.
 
         Args:
             work: What to do.
             loop_factory: Makes the event loop; without it, it is asyncio's own.
-            helpers: See `wiring.build`.
+            search_processes: See `wiring.build`.
         """
         import asyncio
 
@@ -85,7 +85,7 @@ class Session:
         settings = self.settings
 
         async def whole() -> T:
-            engine = await asyncio.to_thread(build, settings, helpers=helpers)
+            engine = await asyncio.to_thread(build, settings, search_processes=search_processes)
             try:
                 return await work(engine)
             finally:

@@ -19,7 +19,7 @@ OUTDATED_KEPT: Final = "outdated_kept"
 INDEXES_BEHIND: Final = "indexes_behind"
 REQUEST: Final = "request_answered"
 OPEN: Final = "open_to_all"
-HELPER_GONE: Final = "helper_gone"
+SEARCHER_GONE: Final = "searcher_gone"
 
 
 def version(action: str, version: Version) -> dict[str, object]:

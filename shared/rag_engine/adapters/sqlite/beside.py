@@ -52,7 +52,7 @@ class _NotBeside(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class _Helper:
+class _Searcher:
     """One process, once it can be asked.
 
     Attributes:
@@ -123,12 +123,12 @@ class Beside:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._helpers: list[_Helper] = []
+        self._searchers: list[_Searcher] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._numbers = count()
         self._here = 0
-        self._learning: set[_Helper] = set()
+        self._learning: set[_Searcher] = set()
         self._starting = False
 
     async def look(
@@ -146,14 +146,14 @@ class Beside:
             work: What looks.
             here: Does it here.
         """
-        helper = self._helper()
-        if helper is not None and (packed := _packed(work)):
+        searcher = self._searcher()
+        if searcher is not None and (packed := _packed(work)):
             look = Look(number=next(self._numbers), path=path, dimensions=dimensions, work=packed)
-            if path not in helper.known:
-                self._introduce(helper, look)
-            elif len(helper.waiting) <= self._here + _AHEAD:
+            if path not in searcher.known:
+                self._introduce(searcher, look)
+            elif len(searcher.waiting) <= self._here + _AHEAD:
                 with suppress(_NotBeside):
-                    result: T = await helper.ask(look)
+                    result: T = await searcher.ask(look)
                     return result
         self._here += 1
         try:
@@ -161,31 +161,31 @@ class Beside:
         finally:
             self._here -= 1
 
-    def _helper(self) -> _Helper | None:
+    def _searcher(self) -> _Searcher | None:
         """The process that has least to do; another one is started where none is idle."""
         loop = asyncio.get_running_loop()
         if self._loop not in (None, loop):
             return None
-        helper = min(self._helpers, key=lambda one: len(one.waiting), default=None)
-        busy = self._here > 0 if helper is None else bool(helper.waiting)
-        if busy and len(self._helpers) < self._most and not self._starting:
+        searcher = min(self._searchers, key=lambda one: len(one.waiting), default=None)
+        busy = self._here > 0 if searcher is None else bool(searcher.waiting)
+        if busy and len(self._searchers) < self._most and not self._starting:
             self._loop, self._starting = loop, True
             self._keep(loop.create_task(self._run()))
-        return helper
+        return searcher
 
-    def _introduce(self, helper: _Helper, look: Look) -> None:
+    def _introduce(self, searcher: _Searcher, look: Look) -> None:
         """Let a process read what it needs of a file, for which nobody waits meanwhile."""
-        if helper not in self._learning:
-            self._learning.add(helper)
-            self._keep(asyncio.get_running_loop().create_task(self._introduction(helper, look)))
+        if searcher not in self._learning:
+            self._learning.add(searcher)
+            self._keep(asyncio.get_running_loop().create_task(self._introduction(searcher, look)))
 
-    async def _introduction(self, helper: _Helper, look: Look) -> None:
+    async def _introduction(self, searcher: _Searcher, look: Look) -> None:
         try:
             with suppress(_NotBeside, RagEngineError):
-                await helper.ask(look)
-                helper.known.add(look.path)
+                await searcher.ask(look)
+                searcher.known.add(look.path)
         finally:
-            self._learning.remove(helper)
+            self._learning.remove(searcher)
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -194,33 +194,35 @@ class Beside:
     async def _run(self) -> None:
         """Start a process, and hand out what it answers until it is gone."""
         try:
-            helper = _Helper(await _started())
+            searcher = _Searcher(await _started())
         except OSError as error:
             self._most = 0
-            logger.warning(_NONE, error.strerror or error, extra={"action": events.HELPER_GONE})
+            logger.warning(_NONE, error.strerror or error, extra={"action": events.SEARCHER_GONE})
             return
         finally:
             self._starting = False
-        self._helpers.append(helper)
+        self._searchers.append(searcher)
         try:
-            await helper.receive()
+            await searcher.receive()
         finally:
-            self._helpers.remove(helper)
-            await _ended(helper.process)
+            self._searchers.remove(searcher)
+            await _ended(searcher.process)
         if self._loop is not None:
-            self._most = self._most if helper.known else 0
-            logger.warning(_GONE, helper.process.returncode, extra={"action": events.HELPER_GONE})
+            self._most = self._most if searcher.known else 0
+            logger.warning(
+                _GONE, searcher.process.returncode, extra={"action": events.SEARCHER_GONE}
+            )
 
     def forget(self, path: Path) -> None:
         """Let the processes close a file; in any thread."""
-        if self._loop is not None and self._helpers:
+        if self._loop is not None and self._searchers:
             with suppress(RuntimeError):  # the loop has ended, and they with it
                 self._loop.call_soon_threadsafe(self._forget, path)
 
     def _forget(self, path: Path) -> None:
-        for helper in self._helpers:
-            helper.known.discard(path)
-            helper.send(Forget(path=path))
+        for searcher in self._searchers:
+            searcher.known.discard(path)
+            searcher.send(Forget(path=path))
 
     async def aclose(self) -> None:
         """End the processes."""

@@ -81,7 +81,7 @@ class SqliteControl:
         model: Name of the embedding model.
         dimensions: Length of its vectors.
         clock: Seconds since the epoch; the processes of one host share theirs.
-        helpers: How many processes there may be that look for passages beside this one.
+        search_processes: How many processes there may be that look for passages beside this one.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class SqliteControl:
         model: str,
         dimensions: int,
         clock: Callable[[], float] = time.time,
-        helpers: int = 0,
+        search_processes: int = 0,
     ) -> None:
         self._data_dir = data_dir
         self._model = model
@@ -99,7 +99,7 @@ class SqliteControl:
         self._clock = clock
         self._executor = ThreadPoolExecutor(_READERS, thread_name_prefix="sqlite-reader")
         self._answering = ThreadPoolExecutor(_ANSWERING, thread_name_prefix="sqlite-answers")
-        self._beside = Beside(helpers)
+        self._beside = Beside(search_processes)
         self._listing = data_dir / "control.sqlite"
         self.idempotency = SqliteIdempotency(self._listing, self._path, clock)
         self._presence = Presence(data_dir / "workers")
