@@ -382,8 +382,9 @@ class Store(Protocol):
         """Open a consistent view, do work of many steps in it where reading costs least, close it.
 
         Args:
-            work: Reads from the view that it is given, and awaits nothing else. It may run on
-                another thread, where no event loop runs.
+            work: Reads from the view that it is given, awaits nothing else, and does nothing but
+                return what it finds. It may run on another thread, where no event loop runs, and
+                in another process if it can be pickled.
         """
         ...
 
