@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from rag_engine import errors
-from rag_engine.settings import Settings
+from rag_engine.settings import Settings, variable_of
 from rag_engine.telemetry import metrics
 from rag_engine_api.problems import OWN_CODES, STATUSES, code_of
 from rag_engine_cli.main import cli
@@ -47,6 +47,8 @@ def settings_page() -> str:
         "Settings are environment variables. They can also stand in a file named `.env` in the "
         "folder where a command runs; the environment outranks it, and an option on the command "
         "line outranks both.\n\n"
+        "A secret may stand in a file instead, which the variable with `_FILE` behind its name names, "
+        "for example `NEO4J_PASSWORD_FILE=/run/secrets/neo4j_password`.\n\n"
         "| Variable | Type | Default | What it does |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 
@@ -68,8 +70,7 @@ def env_example() -> str:
 
 def _settings() -> Iterator[tuple[str, FieldInfo]]:
     for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        yield (alias if isinstance(alias, str) else f"RAG_{name.upper()}"), field
+        yield variable_of(name), field
 
 
 def _type(field: FieldInfo) -> str:

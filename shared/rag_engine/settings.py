@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final, Literal
@@ -288,14 +290,46 @@ class Settings(BaseSettings):
 def load(**overrides: object) -> Settings:
     """Read the settings; what is given here outranks the environment.
 
+    A secret may stand in a file, which the variable with `_FILE` behind its name names: the
+    environment of a process is easier to come by than a file that only it can read.
+
     Raises:
         ConfigurationError: Naming each variable with an unusable value.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks the values
+        return Settings(**_secrets_in_files(os.environ), **given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from error
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else f"RAG_{name.upper()}"
+
+
+def _secrets_in_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """The secrets that stand in files, by what `Settings` takes them as."""
+    found = {}
+    for name, field in Settings.model_fields.items():
+        variable = variable_of(name)
+        path = environment.get(f"{variable}_FILE")
+        if field.annotation is not SecretStr or not path:
+            continue
+        if environment.get(variable):
+            raise ConfigurationError(
+                f"Both {variable} and {variable}_FILE are set. Unset one of them."
+            )
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(
+                f"{variable}_FILE={path!r} cannot be read ({error}). Name a text file that holds "
+                "the secret and nothing else, which this process may read."
+            ) from error
+        found[variable if field.validation_alias else name] = text.rstrip("\r\n")
+    return found
 
 
 def secrets_of(settings: Settings) -> frozenset[str]:
@@ -311,8 +345,7 @@ def told(settings: Settings) -> dict[str, str]:
     for name in sorted(settings.model_fields_set):
         value = getattr(settings, name)
         if not isinstance(value, SecretStr):
-            alias = type(settings).model_fields[name].validation_alias
-            found[str(alias or f"RAG_{name.upper()}")] = str(value)
+            found[variable_of(name)] = str(value)
     return found
 
 
