@@ -1,4 +1,4 @@
-"""A server under development starts anew when its sources are edited."""
+"""A server and a worker under development start anew when their sources are edited."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -49,30 +50,53 @@ def until_it_says(port: int, status: str) -> None:
     pytest.fail(f"It says {said!r}, not {status!r}.")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_an_edit_starts_the_server_anew_and_a_signal_ends_it(
-    number: signal.Signals, code: int, sources: Path, tmp_path: Path
+SERVER: Final = {
+    "words": ("serve", "--no-workers", "--port"),
+    "environment": {"API_RELOAD": "true"},
+    "file": "rag_engine_api/operations.py",
+    "health": "def health(",
+    "status": 'status: str = "ok"',
+}
+WORKER: Final = {
+    "words": ("worker", "--reload", "--metrics-port"),
+    "environment": {},
+    "file": "rag_engine_lightrag/watching.py",
+    "health": "def health(",
+    "status": '"status": "ok"',
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "number", "code"),
+    [
+        pytest.param(SERVER, signal.SIGTERM, 0, id="server"),
+        pytest.param(SERVER, signal.SIGINT, 130, id="server, Ctrl-C"),
+        pytest.param(WORKER, signal.SIGTERM, 0, id="worker"),
+    ],
+)
+def test_an_edit_starts_it_anew_and_a_signal_ends_it(
+    what: dict[str, Any], number: signal.Signals, code: int, sources: Path, tmp_path: Path
 ) -> None:
     port = free_port()
-    words = ["--data-dir", str(tmp_path / "data"), "serve", "--port", str(port), "--no-workers"]
-    server = subprocess.Popen(
+    words = ["--data-dir", str(tmp_path / "data"), *what["words"], str(port)]
+    process = subprocess.Popen(
         [sys.executable, "-m", "rag_engine_cli", *words],
-        env={**os.environ, "PYTHONPATH": str(sources), "API_RELOAD": "true"},
+        env={**os.environ, "PYTHONPATH": str(sources), **what["environment"]},
         cwd=tmp_path,
     )
     try:
         until_it_says(port, "ok")
-        edited = sources / "rag_engine_api/operations.py"
+        edited = sources / what["file"]
         text = edited.read_text("utf-8")
-        edited.write_text(text.replace("def health(", "def (", 1), "utf-8")
+        edited.write_text(text.replace(what["health"], "def (", 1), "utf-8")
         time.sleep(1.0)  # it fails, and waits for the next edit
-        changed = text.replace('status: str = "ok"', 'status: str = "edited"')
+        changed = text.replace(what["status"], what["status"].replace("ok", "edited"))
         edited.write_text(changed, "utf-8")
         until_it_says(port, "edited")
-        server.send_signal(number)
-        assert server.wait(PATIENCE_SECONDS) == code
+        process.send_signal(number)
+        assert process.wait(PATIENCE_SECONDS) == code
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"http://127.0.0.1:{port}/health")
     finally:
-        server.kill()
-        server.wait()
+        process.kill()
+        process.wait()

@@ -35,6 +35,20 @@ _metrics_host = click.option(
     help="The address for that. Default: RAG_WORKER_METRICS_HOST, else 127.0.0.1.",
 )
 
+_grace = click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="How long to go on with documents in hand when told to stop. Default: they go back to the "
+    "queue at once.",
+)
+_reload = click.option(
+    "--reload/--no-reload",
+    "reload",
+    help="For development: start anew when RAG Engine's own sources change.",
+)
+
 
 @click.command()
 @click.option(
@@ -43,16 +57,10 @@ _metrics_host = click.option(
     help="Documents at a time. Default: RAG_WORKER_CONCURRENCY, else 4.",
 )
 @click.option("--until-idle", is_flag=True, help="End when nothing waits any more.")
-@click.option(
-    "--grace",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    metavar="SECONDS",
-    help="How long to go on with documents in hand when told to stop. Default: they go back to the "
-    "queue at once.",
-)
+@_grace
 @_metrics_port
 @_metrics_host
+@_reload
 @shared_options
 @pass_session
 def worker(
@@ -62,6 +70,7 @@ def worker(
     grace: float,
     metrics_port: int | None,
     metrics_host: str | None,
+    reload: bool,
 ) -> None:
     """Ingest what waits in the queues of all workspaces.
 
@@ -78,6 +87,10 @@ def worker(
       rag-engine worker --until-idle
       rag-engine worker --metrics-port 9100
     """
+    if reload:
+        from rag_engine_cli.reload import run_anew
+
+        raise click.exceptions.Exit(run_anew(session.terminal.note))
     # The interrupt is raised only while the models are being loaded.
     with (
         _door(session, metrics_host, metrics_port) as door,
