@@ -102,7 +102,7 @@ def build(settings: Settings, place: Place, sent: Counter[str]) -> Engine:
 def work() -> None:
     """Be `rag-engine worker`."""
     place, sent = Place(**json.loads(os.environ["SLOW_WORKER"])), Counter[str]()
-    wiring.build = lambda settings, **_: build(settings, place, sent)
+    wiring.build = lambda settings, **more: build(settings, place, sent)
     try:
         main()
     finally:

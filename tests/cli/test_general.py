@@ -86,7 +86,7 @@ def test_a_setting_that_cannot_be_used_is_named(run: Run, monkeypatch: pytest.Mo
 def test_an_internal_error_is_a_sentence_and_with_debug_a_traceback(
     run: Run, monkeypatch: pytest.MonkeyPatch, filled: Path
 ) -> None:
-    def broken(settings: object) -> None:
+    def broken(settings: object, **more: object) -> None:
         raise ZeroDivisionError("a defect")
 
     monkeypatch.setattr("rag_engine.wiring.build", broken)

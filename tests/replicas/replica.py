@@ -303,7 +303,7 @@ def main() -> None:
         logging.disable()
         asyncio.run(ask(place, Path(sys.argv[2])))
     else:
-        wiring.build = lambda settings: engine_of(place)
+        wiring.build = lambda settings, **more: engine_of(place)
         command_line()
 
 
