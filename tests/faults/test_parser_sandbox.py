@@ -21,6 +21,7 @@ from rag_engine.adapters.parsers.limits import ParserLimits
 from rag_engine.adapters.parsers.process import ParserProcess
 from rag_engine.adapters.parsers.sandbox import SandboxedParser
 from rag_engine.adapters.parsers.source import Source
+from rag_engine.core import children
 from rag_engine.errors import (
     ConfigurationError,
     DocumentEmpty,
@@ -46,7 +47,7 @@ class Reader:
     def read(self, source):
         {action}
 worker.Reader = Reader
-worker.main(sys.argv[2])
+worker.main(sys.argv[3])
 """
 
 
@@ -83,11 +84,11 @@ async def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> No
 @pytest.fixture
 def misbehaving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ParserProcess]]:
     """Makes processes whose reader executes a statement."""
-    root = str(Path(process_module._PACKAGE).parent)
+    root = str(Path(children._PACKAGE).parent)
     made: list[ParserProcess] = []
 
     def make(action: str, **limits: float) -> ParserProcess:
-        monkeypatch.setattr(process_module, "_BOOT", _BAD_WORKER.format(root=root, action=action))
+        monkeypatch.setattr(children, "_BOOT", _BAD_WORKER.format(root=root, action=action))
         made.append(ParserProcess(ParserLimits(**limits)))  # type: ignore[arg-type]
         return made[-1]
 
@@ -135,14 +136,14 @@ def test_crash_becomes_a_sentence_and_the_next_document_works(
     expected: type[DocumentRejected],
     words: str,
 ) -> None:
-    boot = process_module._BOOT
+    boot = children._BOOT
     process = misbehaving(action.replace("\n", "\\n"))
     with pytest.raises(expected) as caught:
         process.read(source())
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     process.close()
-    monkeypatch.setattr(process_module, "_BOOT", boot)
+    monkeypatch.setattr(children, "_BOOT", boot)
     assert process.read(source()).text
 
 
@@ -242,7 +243,7 @@ def test_secrets_stay_outside(
 
 
 def test_process_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "_BOOT", "import nowhere_to_be_found")
+    monkeypatch.setattr(children, "_BOOT", "import nowhere_to_be_found")
     with pytest.raises(ConfigurationError, match=r"cannot be started: .*nowhere_to_be_found"):
         ParserProcess(ParserLimits()).read(source())
 

@@ -19,6 +19,7 @@ from rag_engine.access import Access
 from rag_engine.core.keys import Key
 from rag_engine.core.keys import Scope as Permission
 from rag_engine.errors import RagEngineError
+from rag_engine_api.description import amend
 from rag_engine_api.problems import own_problem, place_of, problem_of, respond
 
 _OPEN: Final = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
@@ -90,10 +91,8 @@ at four times a request, though `AskForKeys` has done it."""
 
 def show_keys(app: FastAPI) -> None:
     """Let an application's description of itself say where a key may be sent, and how."""
-    describe = app.openapi
 
-    def described() -> dict[str, Any]:
-        whole = describe()
+    def change(whole: dict[str, Any]) -> None:
         schemes = {
             one.scheme_name: jsonable_encoder(one.model, exclude_none=True) for one in _SCHEMES
         }
@@ -101,13 +100,17 @@ def show_keys(app: FastAPI) -> None:
         for path, methods in whole["paths"].items():
             for operation in methods.values() if not _is_open(path) else ():
                 operation["security"] = [{name: []} for name in schemes]
-        return whole
 
-    app.openapi = described  # type: ignore[method-assign]
+    amend(app, change)
+
+
+def _brought(request: Request) -> Key | None:
+    """The key of a request, where `AskForKeys` asked for one."""
+    return getattr(request.state, "key", None)
 
 
 async def _key(request: Request) -> Key | None:
-    return getattr(request.state, "key", None)
+    return _brought(request)
 
 
 KnownKey = Annotated[Key | None, Depends(_key)]
@@ -137,7 +140,7 @@ async def _administers(request: Request) -> None:
 
 
 def _check(request: Request, needed: Permission) -> None:
-    key: Key | None = getattr(request.state, "key", None)
+    key = _brought(request)
     workspace = getattr(request.state, "workspace", None)
     if key is not None and not key.allows(needed, workspace):
         raise HTTPException(HTTPStatus.FORBIDDEN, _refusal(key, needed, workspace))

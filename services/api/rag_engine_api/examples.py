@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from rag_engine_api.description import amend
+
 FILE: Final = Path(__file__).parent / "examples.json"
 PROBLEM: Final = "problem"
 _EXAMPLES: Final[dict[str, dict[str, Any]]] = json.loads(FILE.read_text("utf-8"))
@@ -26,16 +28,13 @@ def operations(described: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 def show_examples(app: FastAPI) -> None:
     """Let an application's description of itself have an example for every request and response."""
-    describe = app.openapi
 
-    def described() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            for name, operation in operations(describe()):
-                if name in _EXAMPLES:  # tests see to it; the description is there without it too
-                    _add(operation, _EXAMPLES[name], _EXAMPLES[PROBLEM])
-        return describe()
+    def change(described: dict[str, Any]) -> None:
+        for name, operation in operations(described):
+            if name in _EXAMPLES:  # tests see to it; the description is there without it too
+                _add(operation, _EXAMPLES[name], _EXAMPLES[PROBLEM])
 
-    app.openapi = described  # type: ignore[method-assign]
+    amend(app, change)
 
 
 def _add(operation: dict[str, Any], known: dict[str, Any], problem: dict[str, Any]) -> None:

@@ -8,16 +8,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
-from pathlib import Path
 from typing import BinaryIO
 
 from rag_engine.adapters.parsers import frames
 from rag_engine.adapters.parsers.confinement import OUT_OF_MEMORY
 from rag_engine.adapters.parsers.limits import ParserLimits
 from rag_engine.adapters.parsers.source import Source
+from rag_engine.core import children
 from rag_engine.core.models import ParsedDocument
 from rag_engine.errors import ConfigurationError, ModelUnavailable, RagEngineError
 
@@ -27,16 +26,6 @@ _START_SECONDS = 60.0
 _EXIT_SECONDS = 1.0
 _STDERR_LINES = 20
 _MEMORY_SIGNS = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory")
-_PACKAGE = str(Path(__file__).parents[2])
-# Importing `rag_engine` itself would bring the whole engine, HTTP clients included, and a second.
-_BOOT = """\
-import sys, types
-package = types.ModuleType("rag_engine")
-package.__path__ = [sys.argv[1]]
-sys.modules["rag_engine"] = package
-from rag_engine.adapters.parsers.worker import main
-main(sys.argv[2])
-"""
 # API keys and passwords stay outside: the process is given these variables and no other.
 _ENVIRONMENT = (
     *("PATH", "HOME", "USERPROFILE", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TEMP", "TMP"),
@@ -119,18 +108,14 @@ class ParserProcess:
         self._stderr.clear()
         self._expired = False
         limits = json.dumps(dataclasses.asdict(self._limits))
-        # -P: a module in the current folder, perhaps full of downloaded files, is never imported.
-        command = [sys.executable, "-P", "-c", _BOOT, _PACKAGE, limits]
         try:
             process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                command,
+                children.command("rag_engine.adapters.parsers.worker", limits),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=_environment(),
-                # Ctrl-C in the terminal is for the parent, which then closes this process.
-                start_new_session=sys.platform != "win32",
-                creationflags=0x08000200 if sys.platform == "win32" else 0,
+                **children.OF_ITS_OWN,
             )
         except OSError as exc:
             raise ModelUnavailable(

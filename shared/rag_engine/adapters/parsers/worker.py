@@ -16,12 +16,13 @@ from rag_engine.adapters.parsers import confinement, frames
 from rag_engine.adapters.parsers.formats import Reader
 from rag_engine.adapters.parsers.limits import ParserLimits
 from rag_engine.adapters.parsers.source import in_a_line
+from rag_engine.core import children
 from rag_engine.errors import DocumentRejected
 
 
 def main(limits_json: str) -> None:
     """Serve requests until the input closes."""
-    requests, replies = _private_streams()
+    requests, replies = children.private_streams()
     limits = ParserLimits(**json.loads(limits_json))
     confinement.confine(limits)
     reader = Reader(ocr=limits.ocr)
@@ -32,15 +33,6 @@ def main(limits_json: str) -> None:
         frame = waiting.get()
         confinement.allow_cpu(limits.timeout_seconds)
         frames.write(replies, _answer(reader, frame, limits, replies))
-
-
-def _private_streams() -> tuple[BinaryIO, BinaryIO]:
-    """Move the frames off descriptors 0 and 1: libraries print there whatever they like."""
-    requests = os.fdopen(os.dup(0), "rb")
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
-    return requests, replies
 
 
 def _receive(stream: BinaryIO, waiting: queue.SimpleQueue[frames.Frame]) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import pickle
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from rag_engine.adapters.sqlite.looking import LENGTH, Forget, GiveUp, Look, Reply
+from rag_engine.core import children
 from rag_engine.errors import RagEngineError
 from rag_engine.telemetry import events
 
@@ -29,16 +29,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_PACKAGE: Final = str(Path(__file__).parents[2])
-# Importing `rag_engine` itself would bring models and HTTP clients, which take memory and a second.
-_BOOT: Final = """\
-import sys, types
-package = types.ModuleType("rag_engine")
-package.__path__ = [sys.argv[1]]
-sys.modules["rag_engine"] = package
-from rag_engine.adapters.sqlite.looking import main
-main()
-"""
 _BUFFER: Final = 1 << 20
 _AHEAD: Final = 16
 """So many more may wait for another process than for this one. What looks here takes the interpreter
@@ -242,15 +232,12 @@ def _packed(work: Callable[[Any], object]) -> bytes | None:
 
 
 async def _started() -> asyncio.subprocess.Process:
-    # -P: a module in the current folder, perhaps full of downloaded files, is never imported.
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-c", _BOOT, _PACKAGE),
+        *children.command("rag_engine.adapters.sqlite.looking"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=_BUFFER,
-        # Ctrl-C in the terminal is for this process, which then ends that one.
-        start_new_session=sys.platform != "win32",
-        creationflags=0x08000200 if sys.platform == "win32" else 0,
+        **children.OF_ITS_OWN,
     )
 
 

@@ -22,6 +22,7 @@ from rag_engine.adapters.sqlite.handles import Handles
 from rag_engine.adapters.sqlite.reader import SqliteReader
 from rag_engine.adapters.sqlite.resident import Residents
 from rag_engine.adapters.sqlite.views import Looking, Readers, View
+from rag_engine.core import children
 from rag_engine.errors import RagEngineError, WorldError
 
 T = TypeVar("T")
@@ -187,10 +188,7 @@ def finished(work: Coroutine[Any, Any, T]) -> T:
 
 def main() -> None:
     """Serve until the input closes."""
-    messages, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    # Whatever a library prints must not be taken for a reply.
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
+    messages, replies = children.private_streams()
     desk = _Desk(replies)
     threading.Thread(target=_receive, args=(messages, desk), daemon=True).start()
     desk.work()
